@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM: halt polling, what x86 adds
+ *
+ * DOC: events without a wake-up call
+ *
+ * While a halted vCPU polls, it counts as running for the interrupt hardware:
+ * a VT-d device, or another vCPU with IPI virtualization, posts to its
+ * descriptor and notifies the CPU, where nobody listens; AVIC writes straight
+ * into the virtual APIC page.  None of these calls kvm_vcpu_wake_up(), so the
+ * poll has to look for them.
+ *
+ * With posted interrupts that is one bit, which the next full look clears as it
+ * moves the interrupts on.  AVIC has no such bit: the look is the cheapest way.
+ * Without either, everything that ends a halt makes the call.
+ */
+
+#include <linux/kvm_host.h>
+
+#include "lapic.h"
+#include "x86.h"
+
+/**
+ * kvm_arch_vcpu_poll_event - might there be an event that nobody announced?
+ * @vcpu: the running task's vCPU, polling in a halt
+ *
+ * Context: process context; called at each iteration of a poll.
+ * Return: false when a full look would certainly find nothing of the kind.
+ * Source: Intel SDM vol. 3, "Posted-Interrupt Processing"; AMD APM vol. 2,
+ * "Advanced Virtual Interrupt Controller".
+ */
+bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
+{
+	if (!kvm_vcpu_apicv_active(vcpu))
+		return false;
+
+	return !kvm_x86_ops.dy_apicv_has_pending_interrupt ||
+	       kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef __LINUX_KVM_HALT_POLL_H
+#define __LINUX_KVM_HALT_POLL_H
+
+#include <linux/atomic.h>
+#include <linux/kvm_halt_governor.h>
+
+struct dentry;
+struct kvm_vcpu;
+
+#define KVM_HALT_WAKE_HIST_COUNT	32
+
+/* How the polling of a halt ended, or why it was withheld */
+enum kvm_halt_poll_end {
+	KVM_HALT_POLL_WOKEN,		/* something for the vCPU to do */
+	KVM_HALT_POLL_WINDOW,		/* nothing came in the whole window */
+	KVM_HALT_POLL_CONTENTION,	/* another task wants the CPU */
+	KVM_HALT_POLL_SIGNAL,		/* a signal for the vCPU's task */
+	KVM_HALT_POLL_STEAL,		/* withheld: the host loses time itself */
+	KVM_HALT_POLL_GUEST,		/* withheld: the guest polls for itself */
+	KVM_HALT_POLL_NR_ENDS,
+	KVM_HALT_POLL_NONE = KVM_HALT_POLL_NR_ENDS, /* no window, not counted */
+};
+
+/* How a vCPU came out of its wait */
+enum kvm_halt_wake {
+	KVM_HALT_WAKE_POLLED,		/* it had not slept */
+	KVM_HALT_WAKE_SIGNAL,
+	KVM_HALT_WAKE_TIMED,		/* kvm_vcpu_wake_up() left the time */
+	KVM_HALT_WAKE_UNTIMED,		/* it slept, and no time was left */
+	KVM_HALT_NR_WAKES,
+};
+
+/* Part of struct kvm_vcpu_stat_generic */
+struct kvm_halt_poll_stat {
+	u64 end[KVM_HALT_POLL_NR_ENDS];
+	u64 wake[KVM_HALT_NR_WAKES];
+	u64 wake_ns;
+	u64 wake_hist[KVM_HALT_WAKE_HIST_COUNT];
+};
+
+/* Like STATS_DESC(), for a member of it, which has another name outside. */
+#define KVM_HALT_POLL_DESC(name_, field, type, unit, exp, size)		\
+{									\
+	STATS_DESC_COMMON(type, unit, KVM_STATS_BASE_POW10, exp, size, 0), \
+	.offset = offsetof(struct kvm_vcpu_stat, generic.halt_poll.field), \
+	.name = name_,							\
+}
+
+#define KVM_HALT_POLL_COUNTER(name, field)				\
+	KVM_HALT_POLL_DESC(name, field, KVM_STATS_TYPE_CUMULATIVE,	\
+			   KVM_STATS_UNIT_NONE, 0, 1)
+
+#define KVM_HALT_POLL_TIME(name, field, type, size)			\
+	KVM_HALT_POLL_DESC(name, field, type, KVM_STATS_UNIT_SECONDS, -9, size)
+
+/**
+ * struct kvm_halt - the halt that a vCPU is in, or was last in
+ * @polling: the vCPU spins on this; cleared by who has something for it
+ * @wake_stamp: when the first waker of a sleep came, in ns; 0 for not yet
+ * @start_ns: when the halt began
+ * @stop_ns: when its polling has to stop
+ * @poll_ns: how long it polled
+ * @wait_ns: how long it slept
+ * @wake_ns: from the last waker's stamp to the vCPU running; 0 if not known
+ * @poll: the governor's memory
+ * @steal: the steal back-off's memory
+ * @poll_end: enum kvm_halt_poll_end, the outcome of its last poll
+ * @wake: enum kvm_halt_wake, how its last wait ended
+ * @open: the halt was interrupted and goes on
+ * @polled: it really polled, be it for one iteration
+ * @slept: it was scheduled out
+ *
+ * All belongs to the vCPU's task, except for @polling and @wake_stamp, which
+ * wakers read and write; they come first, to share a cache line with the
+ * rcuwait that every waker reads.
+ */
+struct kvm_halt {
+	bool polling;
+	atomic64_t wake_stamp;
+	u64 start_ns;
+	u64 stop_ns;
+	u64 poll_ns;
+	u64 wait_ns;
+	u64 wake_ns;
+	struct kvm_halt_poll_state poll;
+	struct kvm_halt_poll_steal steal;
+	u8 poll_end;
+	u8 wake;
+	bool open;
+	bool polled;
+	bool slept;
+};
+
+bool kvm_halt_wake(struct kvm_vcpu *vcpu);
+void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu);
+void kvm_halt_poll_create_debugfs(struct kvm_vcpu *vcpu, struct dentry *dir);
+
+#endif
