@@ -75,7 +75,7 @@ extern const struct kvm_halt_poll_governor kvm_halt_poll_grow;
  * @stolen_ns: what it was then
  * @until_ns: polling is withheld before this time
  * @cpu: the host CPU that @stolen_ns belongs to
- * @level: the last back-off lasted 2^level units
+ * @level: the next back-off lasts 2^level units
  */
 struct kvm_halt_poll_steal {
 	u64 sampled_ns;
@@ -90,6 +90,6 @@ bool kvm_halt_poll_steal_due(const struct kvm_halt_poll_steal *steal,
 void kvm_halt_poll_steal_sample(struct kvm_halt_poll_steal *steal, u64 now_ns,
 				int cpu, u64 stolen_ns, unsigned int max_pct);
 bool kvm_halt_poll_steal_withholds(const struct kvm_halt_poll_steal *steal,
-				   u64 now_ns);
+				   u64 now_ns, unsigned int max_pct);
 
 #endif

@@ -17,13 +17,13 @@ enum kvm_halt_poll_end {
 	KVM_HALT_POLL_CONTENTION,	/* another task wants the CPU */
 	KVM_HALT_POLL_SIGNAL,		/* a signal for the vCPU's task */
 	KVM_HALT_POLL_STEAL,		/* withheld: the host loses time itself */
-	KVM_HALT_POLL_GUEST,		/* withheld: the guest polls for itself */
+	KVM_HALT_POLL_GUEST,		/* withheld: kvm_arch_no_poll() */
 	KVM_HALT_POLL_NR_ENDS,
 	KVM_HALT_POLL_NONE = KVM_HALT_POLL_NR_ENDS, /* no window, not counted */
 };
 
 /* How a vCPU came out of its wait */
-enum kvm_halt_wake {
+enum kvm_halt_wakeup {
 	KVM_HALT_WAKE_POLLED,		/* it had not slept */
 	KVM_HALT_WAKE_SIGNAL,
 	KVM_HALT_WAKE_TIMED,		/* kvm_vcpu_wake_up() left the time */
@@ -31,19 +31,29 @@ enum kvm_halt_wake {
 	KVM_HALT_NR_WAKES,
 };
 
-/* Part of struct kvm_vcpu_stat_generic */
-struct kvm_halt_poll_stat {
+/*
+ * Where these stand in struct kvm_vcpu
+ * ------------------------------------
+ * Modules are also built for kernels that do not have this series.  There the
+ * core kernel, in xfer_to_guest_mode_handle_work(), writes to vcpu->run and
+ * vcpu->stat.signal_exits by their stock offsets, so nothing before these may
+ * grow: what is new stands behind the stock statistics, or fills a hole.
+ */
+
+/* The vCPU's statistics of this series; directly behind kvm_vcpu.stat */
+struct kvm_halt_stat {
 	u64 end[KVM_HALT_POLL_NR_ENDS];
 	u64 wake[KVM_HALT_NR_WAKES];
 	u64 wake_ns;
 	u64 wake_hist[KVM_HALT_WAKE_HIST_COUNT];
 };
 
-/* Like STATS_DESC(), for a member of it, which has another name outside. */
+/* Like STATS_DESC(), for a member of it; offsets count from kvm_vcpu.stat. */
 #define KVM_HALT_POLL_DESC(name_, field, type, unit, exp, size)		\
 {									\
 	STATS_DESC_COMMON(type, unit, KVM_STATS_BASE_POW10, exp, size, 0), \
-	.offset = offsetof(struct kvm_vcpu_stat, generic.halt_poll.field), \
+	.offset = offsetof(struct kvm_vcpu, halt_stat.field) -		\
+		  offsetof(struct kvm_vcpu, stat),			\
 	.name = name_,							\
 }
 
@@ -56,34 +66,29 @@ struct kvm_halt_poll_stat {
 
 /**
  * struct kvm_halt - the halt that a vCPU is in, or was last in
- * @polling: the vCPU spins on this; cleared by who has something for it
  * @wake_stamp: when the first waker of a sleep came, in ns; 0 for not yet
  * @start_ns: when the halt began
  * @stop_ns: when its polling has to stop
  * @poll_ns: how long it polled
  * @wait_ns: how long it slept
- * @wake_ns: from the last waker's stamp to the vCPU running; 0 if not known
- * @poll: the governor's memory
+ * @wake_ns: from the last sleep's stamp to the vCPU running; 0 if not known
  * @steal: the steal back-off's memory
  * @poll_end: enum kvm_halt_poll_end, the outcome of its last poll
- * @wake: enum kvm_halt_wake, how its last wait ended
+ * @wake: enum kvm_halt_wakeup, how its last wait ended
  * @open: the halt was interrupted and goes on
  * @polled: it really polled, be it for one iteration
  * @slept: it was scheduled out
  *
- * All belongs to the vCPU's task, except for @polling and @wake_stamp, which
- * wakers read and write; they come first, to share a cache line with the
- * rcuwait that every waker reads.
+ * All belongs to the vCPU's task, except for @wake_stamp, which the wakers of a
+ * sleeping vCPU write.
  */
 struct kvm_halt {
-	bool polling;
 	atomic64_t wake_stamp;
 	u64 start_ns;
 	u64 stop_ns;
 	u64 poll_ns;
 	u64 wait_ns;
 	u64 wake_ns;
-	struct kvm_halt_poll_state poll;
 	struct kvm_halt_poll_steal steal;
 	u8 poll_end;
 	u8 wake;
@@ -93,6 +98,7 @@ struct kvm_halt {
 };
 
 bool kvm_halt_wake(struct kvm_vcpu *vcpu);
+void kvm_vcpu_halt_wait(struct kvm_vcpu *vcpu);
 void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu);
 void kvm_halt_poll_create_debugfs(struct kvm_vcpu *vcpu, struct dentry *dir);
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KVM: what a vCPU does from its halt to its wake-up
- *
+ */
+
+/**
  * DOC: halt polling
  *
  * Waking a sleeping vCPU takes an IPI, a trip through the idle loop and two
@@ -15,28 +17,30 @@
  *	poll:	  until the window is over, counted from the halt's beginning
  *	sleep:	  until there is something to do
  *
- * and ends when there is something for the guest.  When a signal or
- * KVM_REQ_UNBLOCK ends a wait, the guest is still halted and comes back here.
- * An architecture that says so (__KVM_HAVE_ARCH_HALT_END) has all of that taken
- * as one halt, which stays open until kvm_vcpu_halt_end().  It is judged,
- * counted and traced once, by its whole length.
+ * and ends when there is something for the guest, which a timer that has fired
+ * is taken for.  When a signal or KVM_REQ_UNBLOCK ends a wait, the guest is
+ * still halted.  An architecture that then comes back with the same halt calls
+ * kvm_vcpu_halt_wait() for each wait and kvm_vcpu_halt_end() when the guest goes
+ * on; all of it is judged, counted and traced once, by its whole length.  For
+ * the others, kvm_vcpu_halt() is a wait and the end.
  *
  * Being woken, awake
  * ------------------
  * Whoever has something for a vCPU must call kvm_vcpu_wake_up(), or it could
  * sleep forever.  So a poll need not look for events, which would mean SRCU,
  * the local APIC and a dozen other places at each iteration; it waits for the
- * call.  @polling is the flag between the two, and kvm_halt_wake() the waker's
- * half:
+ * call.  kvm_vcpu.halt_polling is the flag between the two; it shares a cache
+ * line with kvm_vcpu.requests, which wakers write anyway.  kvm_halt_wake() is
+ * the waker's half:
  *
  *	vCPU				waker
- *	polling = true			event
+ *	halt_polling = true		event
  *	full barrier (A)		full barrier (B), in rcuwait_wake_up()
- *	look for events			if (polling)
- *	while (polling)				polling = false
+ *	look for events			if (halt_polling)
+ *	while (halt_polling)			halt_polling = false
  *		relax
  *
- * Either the vCPU sees the event or the waker sees @polling.  When @polling was
+ * Either the vCPU sees the event or the waker sees the flag.  When the flag was
  * cleared, the vCPU sets it again before it looks again, so that a waker who
  * comes in between finds it set or is found.  A waker who is late, and clears
  * the flag of some later poll, costs that poll one look more.
@@ -46,10 +50,11 @@
  * iteration, must be cheap and lockless, and may err towards true.  Without one,
  * each iteration is a full look.
  *
- * An iteration reads two flags of this CPU's own, and nothing else that
- * changes.  The clock, and whether another task waits for this CPU, are read
- * once in POLL_BATCH iterations: under a microsecond with the slowest PAUSE
- * that is built (140 cycles).
+ * An iteration reads the flag, this task's own flags for a signal and for
+ * another task to run, and what the architecture asks for.  The clock, and
+ * whether another task waits for this CPU, are read once in POLL_BATCH
+ * iterations: under a microsecond with the slowest PAUSE that is built (140
+ * cycles).
  *
  * Being woken, asleep
  * -------------------
@@ -74,6 +79,12 @@
 #include <trace/events/kvm_halt_poll.h>
 
 #define POLL_BATCH	8
+
+/* kvm_vcpu_stats_read() hands out both as one. */
+static_assert(offsetof(struct kvm_vcpu, halt_stat) ==
+	      offsetofend(struct kvm_vcpu, stat));
+static_assert(offsetof(struct kvm_vcpu, stats_id) ==
+	      offsetofend(struct kvm_vcpu, halt_stat));
 
 unsigned int halt_poll_ns = CONFIG_KVM_HALT_POLL_NS;
 EXPORT_SYMBOL_GPL(halt_poll_ns);
@@ -214,7 +225,7 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 
 	for (i = 0; ; i++) {
 		if (look) {
-			WRITE_ONCE(halt->polling, true);
+			WRITE_ONCE(vcpu->halt_polling, true);
 			/* (A), pairs with (B) of kvm_halt_wake(): see above. */
 			smp_mb();
 			event = halt_look(vcpu);
@@ -225,15 +236,15 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 			break;
 
 		cpu_relax();
-		look = !READ_ONCE(halt->polling) || signal_pending(current) ||
+		look = !READ_ONCE(vcpu->halt_polling) || signal_pending(current) ||
 		       kvm_arch_vcpu_poll_event(vcpu);
 	}
 
-	WRITE_ONCE(halt->polling, false);
+	WRITE_ONCE(vcpu->halt_polling, false);
 	if (i)
 		halt->polled = true;
 	halt->poll_end = end;
-	++vcpu->stat.generic.halt_poll.end[end];
+	++vcpu->halt_stat.end[end];
 	return event;
 }
 
@@ -263,8 +274,8 @@ bool kvm_halt_wake(struct kvm_vcpu *vcpu)
 	 * (B) is the full barrier with which rcuwait_wake_up() begins.  It
 	 * orders the caller's event before this read and pairs with (A).
 	 */
-	if (READ_ONCE(halt->polling))
-		WRITE_ONCE(halt->polling, false);
+	if (READ_ONCE(vcpu->halt_polling))
+		WRITE_ONCE(vcpu->halt_polling, false);
 
 	return false;
 }
@@ -300,9 +311,10 @@ static enum halt_event halt_sleep(struct kvm_vcpu *vcpu, struct halt_sleep *slee
 			break;
 
 		schedule();
-		sleep->ran_ns = ktime_get_ns();
+		/* In this order: what stamps now has not ended the sleep. */
 		sleep->woken_ns = atomic64_read(stamp);
 		atomic64_set(stamp, 0);
+		sleep->ran_ns = ktime_get_ns();
 	}
 
 	preempt_disable();
@@ -334,7 +346,7 @@ bool kvm_vcpu_block(struct kvm_vcpu *vcpu)
 static void halt_count_wake(struct kvm_vcpu *vcpu, enum halt_event event,
 			    const struct halt_sleep *sleep, u64 slept_from)
 {
-	struct kvm_halt_poll_stat *stat = &vcpu->stat.generic.halt_poll;
+	struct kvm_halt_stat *stat = &vcpu->halt_stat;
 	struct kvm_halt *halt = &vcpu->halt;
 
 	halt->wake_ns = 0;
@@ -343,7 +355,8 @@ static void halt_count_wake(struct kvm_vcpu *vcpu, enum halt_event event,
 		halt->wake = KVM_HALT_WAKE_SIGNAL;
 	} else if (!sleep->ran_ns) {
 		halt->wake = KVM_HALT_WAKE_POLLED;
-	} else if (sleep->woken_ns < slept_from) {
+	} else if (sleep->woken_ns < slept_from ||
+		   sleep->woken_ns > sleep->ran_ns) {
 		halt->wake = KVM_HALT_WAKE_UNTIMED;
 	} else {
 		halt->wake = KVM_HALT_WAKE_TIMED;
@@ -375,7 +388,7 @@ static struct kvm_halt_poll_tunables halt_tunables(struct kvm *kvm)
 
 static void halt_trace_window(struct kvm_vcpu *vcpu, u32 old)
 {
-	u32 new = vcpu->halt.poll.window_ns;
+	u32 new = vcpu->halt_poll.window_ns;
 
 	if (new != old)
 		trace_kvm_halt_poll_ns(new > old, vcpu->vcpu_id, new, old);
@@ -383,6 +396,7 @@ static void halt_trace_window(struct kvm_vcpu *vcpu, u32 old)
 
 static bool halt_stolen(struct kvm_halt_poll_steal *steal, u64 now_ns)
 {
+	unsigned int max_pct = READ_ONCE(halt_poll_steal_pct);
 	struct kernel_cpustat cpustat;
 	int cpu;
 
@@ -391,27 +405,28 @@ static bool halt_stolen(struct kvm_halt_poll_steal *steal, u64 now_ns)
 		kcpustat_cpu_fetch(&cpustat, cpu);
 		kvm_halt_poll_steal_sample(steal, now_ns, cpu,
 					   cpustat.cpustat[CPUTIME_STEAL],
-					   READ_ONCE(halt_poll_steal_pct));
+					   max_pct);
 	}
 
-	return kvm_halt_poll_steal_withholds(steal, now_ns);
+	return kvm_halt_poll_steal_withholds(steal, now_ns, max_pct);
 }
 
 /* Choose the window, and whether to use it: then it ends by itself at first. */
 static enum kvm_halt_poll_end halt_select(struct kvm_vcpu *vcpu)
 {
 	struct kvm_halt_poll_tunables tunables = halt_tunables(vcpu->kvm);
+	bool no_poll = kvm_arch_no_poll(vcpu);
 	struct kvm_halt *halt = &vcpu->halt;
-	u32 old = halt->poll.window_ns;
+	u32 old = vcpu->halt_poll.window_ns;
 
-	READ_ONCE(halt_poll_governor)->select(&halt->poll, &tunables);
+	READ_ONCE(halt_poll_governor)->select(&vcpu->halt_poll, &tunables);
 	halt_trace_window(vcpu, old);
 
 	if (!tunables.max_ns)
 		return KVM_HALT_POLL_NONE;
-	if (kvm_arch_no_poll(vcpu))
+	if (no_poll)
 		return KVM_HALT_POLL_GUEST;
-	if (!halt->poll.window_ns)
+	if (!vcpu->halt_poll.window_ns)
 		return KVM_HALT_POLL_NONE;
 	if (halt_stolen(&halt->steal, halt->start_ns))
 		return KVM_HALT_POLL_STEAL;
@@ -433,9 +448,9 @@ static void halt_begin(struct kvm_vcpu *vcpu, u64 now_ns)
 
 	end = halt_select(vcpu);
 	if (end == KVM_HALT_POLL_WINDOW)
-		halt->stop_ns += halt->poll.window_ns;
+		halt->stop_ns += vcpu->halt_poll.window_ns;
 	else if (end != KVM_HALT_POLL_NONE)
-		++vcpu->stat.generic.halt_poll.end[end];
+		++vcpu->halt_stat.end[end];
 
 	halt->poll_end = end;
 }
@@ -448,12 +463,12 @@ static void halt_reflect(struct kvm_vcpu *vcpu, u64 halt_ns)
 		.halt_ns = halt_ns,
 		.valid = vcpu_valid_wakeup(vcpu),
 	};
-	u32 old = vcpu->halt.poll.window_ns;
+	u32 old = vcpu->halt_poll.window_ns;
 
-	if (!governor->reflect || kvm_arch_no_poll(vcpu))
+	if (!governor->reflect || vcpu->halt.poll_end == KVM_HALT_POLL_GUEST)
 		return;
 
-	governor->reflect(&vcpu->halt.poll, &tunables, &sample);
+	governor->reflect(&vcpu->halt_poll, &tunables, &sample);
 	halt_trace_window(vcpu, old);
 }
 
@@ -490,20 +505,22 @@ static void halt_end(struct kvm_vcpu *vcpu, u64 now_ns)
 
 	halt->open = false;
 	halt_count(vcpu);
-	trace_kvm_halt(vcpu->vcpu_id, halt, halt_ns);
+	trace_kvm_halt(vcpu, halt_ns);
 	halt_reflect(vcpu, halt_ns);
 	trace_kvm_vcpu_wakeup(halt_ns, halt->slept, vcpu_valid_wakeup(vcpu));
 }
 
 /**
- * kvm_vcpu_halt - wait as a halted vCPU does: poll a while, then sleep
+ * kvm_vcpu_halt_wait - wait as a halted vCPU does: poll a while, then sleep
  * @vcpu: the running task's vCPU, which has executed HLT, WFI or the like
  *
  * Returns when there is something for the guest, a signal, or KVM_REQ_UNBLOCK.
+ * In the last two cases the halt stays open: the caller either waits on, or
+ * calls kvm_vcpu_halt_end().
  *
  * Context: process context, preemptible, kvm->srcu not held.
  */
-void kvm_vcpu_halt(struct kvm_vcpu *vcpu)
+void kvm_vcpu_halt_wait(struct kvm_vcpu *vcpu)
 {
 	struct kvm_halt *halt = &vcpu->halt;
 	enum halt_event event = EVENT_NONE;
@@ -532,22 +549,18 @@ void kvm_vcpu_halt(struct kvm_vcpu *vcpu)
 	}
 	halt_count_wake(vcpu, event, &sleep, from_ns);
 
-	halt->open = true;
-#ifdef __KVM_HAVE_ARCH_HALT_END
-	if (event != EVENT_GUEST)
-		return;
-#endif
-	halt_end(vcpu, now_ns);
+	if (event == EVENT_GUEST)
+		halt_end(vcpu, now_ns);
+	else
+		halt->open = true;
 }
-EXPORT_SYMBOL_GPL(kvm_vcpu_halt);
 
 /**
  * kvm_vcpu_halt_end - the guest is not halted any more
  * @vcpu: the vCPU, whose mutex is held
  *
  * Closes a halt that a signal or KVM_REQ_UNBLOCK had interrupted, if there is
- * one.  Architectures that define __KVM_HAVE_ARCH_HALT_END call this wherever a
- * vCPU leaves its halted state.
+ * one.
  *
  * Context: process context.
  */
@@ -556,6 +569,21 @@ void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu)
 	if (vcpu->halt.open)
 		halt_end(vcpu, ktime_get_ns());
 }
+
+/**
+ * kvm_vcpu_halt - a whole halt in one wait
+ * @vcpu: the running task's vCPU, which has executed HLT, WFI or the like
+ *
+ * For callers who take any end of the wait as the end of the halt.
+ *
+ * Context: process context, preemptible; kvm->srcu should not be held.
+ */
+void kvm_vcpu_halt(struct kvm_vcpu *vcpu)
+{
+	kvm_vcpu_halt_wait(vcpu);
+	kvm_vcpu_halt_end(vcpu);
+}
+EXPORT_SYMBOL_GPL(kvm_vcpu_halt);
 
 /**
  * kvm_halt_poll_create_debugfs - show a vCPU's window to the administrator
@@ -567,5 +595,5 @@ void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu)
 void kvm_halt_poll_create_debugfs(struct kvm_vcpu *vcpu, struct dentry *dir)
 {
 	debugfs_create_u32("halt_poll_window_ns", 0444, dir,
-			   &vcpu->halt.poll.window_ns);
+			   &vcpu->halt_poll.window_ns);
 }

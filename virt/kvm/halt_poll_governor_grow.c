@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Halt polling governor "grow"
- *
+ */
+
+/**
  * DOC: grow
  *
  * A vCPU that waits for a message halts for some microseconds, and for about

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Halt polling governor "static"
- *
+ */
+
+/**
  * DOC: static
  *
  * Every halt may poll for as long as the administrator allows, whatever came

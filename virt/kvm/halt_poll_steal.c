@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Halt polling: back-off when the host loses time to its own hypervisor
- *
+ */
+
+/**
  * DOC: steal
  *
  * A host that is itself a guest sees only its own run queue.  When it polls,
@@ -14,10 +16,11 @@
  * Hence a rule across halts: a vCPU reads the steal time of the CPU that it is
  * on, no more than once in SAMPLE_NS (some ticks), and compares it with the
  * last reading.  Was more than the allowed share of the time between them
- * stolen, then polling is withheld for a while, and twice as long after each
- * further bad reading, up to MAX_LEVEL doublings.  Each good reading takes one
- * doubling back.  So a contended host is asked again every 20 ms at first and
- * every 1.3 s at last, and a host with none pays one comparison a halt.
+ * stolen, then polling is withheld for a while, at the end of which the next
+ * reading is due; and twice as long after each further bad one, up to MAX_LEVEL
+ * doublings.  Each good reading takes one doubling back.  So a contended host
+ * is asked again every 20 ms at first and every 1.3 s at last, and a host with
+ * none pays two comparisons a halt.
  *
  * Readings of two CPUs have nothing in common: a vCPU that has moved starts
  * with a new first reading, but a back-off under way goes on, because the load
@@ -42,7 +45,11 @@
  */
 bool kvm_halt_poll_steal_due(const struct kvm_halt_poll_steal *steal, u64 now_ns)
 {
-	return !steal->sampled_ns || now_ns - steal->sampled_ns >= SAMPLE_NS;
+	if (!steal->sampled_ns)
+		return true;
+
+	return now_ns >= steal->until_ns &&
+	       now_ns - steal->sampled_ns >= SAMPLE_NS;
 }
 
 /**
@@ -68,7 +75,7 @@ void kvm_halt_poll_steal_sample(struct kvm_halt_poll_steal *steal, u64 now_ns,
 	if (!comparable)
 		return;
 
-	if (max_pct < 100 && stolen * 100 > span * max_pct) {
+	if (stolen * 100 > span * max_pct) {
 		steal->until_ns = now_ns + (SAMPLE_NS << steal->level);
 		if (steal->level < MAX_LEVEL)
 			steal->level++;
@@ -81,11 +88,12 @@ void kvm_halt_poll_steal_sample(struct kvm_halt_poll_steal *steal, u64 now_ns,
  * kvm_halt_poll_steal_withholds - is polling withheld at this time?
  * @steal: the vCPU's back-off state
  * @now_ns: now, in ns
+ * @max_pct: as above; 100 lifts a back-off under way
  *
  * Return: true when the halt that begins now should not poll.
  */
 bool kvm_halt_poll_steal_withholds(const struct kvm_halt_poll_steal *steal,
-				   u64 now_ns)
+				   u64 now_ns, unsigned int max_pct)
 {
-	return now_ns < steal->until_ns;
+	return max_pct < 100 && now_ns < steal->until_ns;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KVM: halt polling, what x86 adds
- *
+ */
+
+/**
  * DOC: events without a wake-up call
  *
  * While a halted vCPU polls, it counts as running for the interrupt hardware:
@@ -11,8 +13,10 @@
  * poll has to look for them.
  *
  * With posted interrupts that is one bit, which the next full look clears as it
- * moves the interrupts on.  AVIC has no such bit: the look is the cheapest way.
- * Without either, everything that ends a halt makes the call.
+ * moves the interrupts on.  Devices go on posting while APICv is inhibited for
+ * the VM, so only the module parameter rules it out.  AVIC has no such bit: the
+ * look is the cheapest way.  Without either, everything that ends a halt makes
+ * the call.
  */
 
 #include <linux/kvm_host.h>
@@ -31,9 +35,10 @@
  */
 bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
 {
-	if (!kvm_vcpu_apicv_active(vcpu))
+	if (!enable_apicv)
 		return false;
+	if (kvm_x86_ops.dy_apicv_has_pending_interrupt)
+		return kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
 
-	return !kvm_x86_ops.dy_apicv_has_pending_interrupt ||
-	       kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
+	return kvm_vcpu_apicv_active(vcpu);
 }

@@ -2,7 +2,7 @@
 #if !defined(_TRACE_KVM_HALT_POLL_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_KVM_HALT_POLL_H
 
-#include <linux/kvm_halt_poll.h>
+#include <linux/kvm_host.h>
 #include <linux/tracepoint.h>
 
 #undef TRACE_SYSTEM
@@ -27,8 +27,8 @@ TRACE_DEFINE_ENUM(KVM_HALT_WAKE_UNTIMED);
  * left the time, how long the vCPU then took to run.
  */
 TRACE_EVENT(kvm_halt,
-	    TP_PROTO(unsigned int vcpu_id, const struct kvm_halt *halt, u64 halt_ns),
-	    TP_ARGS(vcpu_id, halt, halt_ns),
+	    TP_PROTO(const struct kvm_vcpu *vcpu, u64 halt_ns),
+	    TP_ARGS(vcpu, halt_ns),
 
 	    TP_STRUCT__entry(__field(u64, halt_ns)
 			     __field(u64, poll_ns)
@@ -40,12 +40,12 @@ TRACE_EVENT(kvm_halt,
 	    ),
 
 	    TP_fast_assign(__entry->halt_ns = halt_ns;
-			   __entry->poll_ns = halt->poll_ns;
-			   __entry->wake_ns = halt->wake_ns;
-			   __entry->vcpu_id = vcpu_id;
-			   __entry->window_ns = halt->poll.window_ns;
-			   __entry->outcome = halt->poll_end;
-			   __entry->wake = halt->wake;
+			   __entry->poll_ns = vcpu->halt.poll_ns;
+			   __entry->wake_ns = vcpu->halt.wake_ns;
+			   __entry->vcpu_id = vcpu->vcpu_id;
+			   __entry->window_ns = vcpu->halt_poll.window_ns;
+			   __entry->outcome = vcpu->halt.poll_end;
+			   __entry->wake = vcpu->halt.wake;
 	    ),
 
 	    TP_printk("vcpu %u: window %u ns, poll %s %llu ns, halt %llu ns, wake %s %llu ns",

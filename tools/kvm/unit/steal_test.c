@@ -32,6 +32,12 @@ static struct host host(unsigned int max_pct)
 	return host;
 }
 
+static bool withheld(const struct host *host, u64 later)
+{
+	return kvm_halt_poll_steal_withholds(&host->steal, host->now + later,
+					     host->max_pct);
+}
+
 /* Let time pass, so much of it stolen; returns whether polling is withheld. */
 static bool pass(struct host *host, u64 span, u64 stolen)
 {
@@ -40,7 +46,7 @@ static bool pass(struct host *host, u64 span, u64 stolen)
 	if (kvm_halt_poll_steal_due(&host->steal, host->now))
 		kvm_halt_poll_steal_sample(&host->steal, host->now, host->cpu,
 					   host->stolen, host->max_pct);
-	return kvm_halt_poll_steal_withholds(&host->steal, host->now);
+	return withheld(host, 0);
 }
 
 static bool fresh_polls(void)
@@ -48,14 +54,14 @@ static bool fresh_polls(void)
 	struct kvm_halt_poll_steal steal = {};
 
 	return kvm_halt_poll_steal_due(&steal, 1) &&
-	       !kvm_halt_poll_steal_withholds(&steal, 1);
+	       !kvm_halt_poll_steal_withholds(&steal, 1, 0);
 }
 
 static bool first_reading_is_no_verdict(void)
 {
 	struct host h = host(0);
 
-	return !kvm_halt_poll_steal_withholds(&h.steal, h.now);
+	return !withheld(&h, 0);
 }
 
 static bool without_steal_polls(void)
@@ -98,10 +104,39 @@ static bool pct_100_never_backs_off(void)
 	return !pass(&h, SPAN, SPAN) && !pass(&h, SPAN, 2 * SPAN);
 }
 
-/* How long is polling withheld when steal ends now? */
 static u64 backoff(struct host *h)
 {
 	return h->steal.until_ns > h->now ? h->steal.until_ns - h->now : 0;
+}
+
+/* Let time pass until the next reading, all or none of it stolen. */
+static void pass_backoff(struct host *h, bool stolen)
+{
+	u64 span = backoff(h) ? backoff(h) : SPAN;
+
+	pass(h, span, stolen ? span : 0);
+}
+
+static bool pct_100_lifts_it(void)
+{
+	struct host h = host(10);
+
+	if (!pass(&h, SPAN, SPAN))
+		return false;
+	h.max_pct = 100;
+	return !withheld(&h, 0);
+}
+
+static bool asks_again_at_its_end(void)
+{
+	struct host h = host(10);
+
+	pass(&h, SPAN, SPAN);
+	pass(&h, SPAN, SPAN);
+	/* Two spans long now: a good reading in its midst does not count. */
+	pass(&h, SPAN, 0);
+	return withheld(&h, 0) && !kvm_halt_poll_steal_due(&h.steal, h.now) &&
+	       kvm_halt_poll_steal_due(&h.steal, h.now + SPAN);
 }
 
 static bool doubles_to_a_bound(void)
@@ -111,7 +146,7 @@ static bool doubles_to_a_bound(void)
 	int i;
 
 	for (i = 0; i < 100; i++) {
-		pass(&h, SPAN, SPAN);
+		pass_backoff(&h, true);
 		if (last && backoff(&h) != 2 * last && backoff(&h) != last)
 			return false;
 		last = backoff(&h);
@@ -125,8 +160,8 @@ static bool ends_by_itself(void)
 	struct host h = host(10);
 
 	pass(&h, SPAN, SPAN);
-	return kvm_halt_poll_steal_withholds(&h.steal, h.now + SPAN - 1) &&
-	       !kvm_halt_poll_steal_withholds(&h.steal, h.now + SPAN);
+	return withheld(&h, SPAN - 1) &&
+	       !withheld(&h, SPAN);
 }
 
 static bool good_readings_take_it_back(void)
@@ -135,9 +170,9 @@ static bool good_readings_take_it_back(void)
 	int i;
 
 	for (i = 0; i < 100; i++)
-		pass(&h, SPAN, SPAN);
+		pass_backoff(&h, true);
 	for (i = 0; i < 100; i++)
-		pass(&h, SPAN, 0);
+		pass_backoff(&h, false);
 	/* As if it had never been. */
 	return pass(&h, SPAN, SPAN) && backoff(&h) == SPAN;
 }
@@ -188,6 +223,8 @@ static const struct {
 	{ "steal time is read once a span", read_once_in_span },
 	{ "0 percent tolerates none", pct_0_tolerates_none },
 	{ "100 percent never backs off", pct_100_never_backs_off },
+	{ "100 percent lifts a back-off under way", pct_100_lifts_it },
+	{ "a back-off lasts until its end, then asks again", asks_again_at_its_end },
 	{ "the back-off doubles, to a bound", doubles_to_a_bound },
 	{ "the back-off ends by itself", ends_by_itself },
 	{ "good readings take the doublings back", good_readings_take_it_back },
