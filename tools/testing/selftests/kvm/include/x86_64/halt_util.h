@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the tests of halts share: a guest that halts and is woken, and a host
+ * that sets module parameters and reads one vCPU's stats.
+ *
+ * A guest halts in guest_halt() alone, with a wake-up armed or expected, and
+ * each of its interrupt handlers ends in guest_end_irq().  An interrupt that
+ * comes between STI and HLT would leave the guest halted with nothing to wake
+ * it.  Processors keep such an interrupt back for one instruction, but not
+ * every emulator does, so the handler steps over a HLT that it interrupted.
+ * Emulators have been seen to deliver an interrupt again, too: count wake-ups
+ * by a sequence number that the waker writes, not by interrupts.
+ */
+#ifndef SELFTEST_KVM_HALT_UTIL_H
+#define SELFTEST_KVM_HALT_UTIL_H
+
+#include <sched.h>
+#include <time.h>
+
+#include "apic.h"
+#include "kvm_util.h"
+#include "processor.h"
+#include "test_util.h"
+
+extern const char guest_halt_hlt[];
+
+/* A copy of it would be a second label: naked functions are never inlined. */
+static noinline __maybe_unused __attribute__((naked)) void guest_halt(void)
+{
+	asm volatile("sti\n"
+		     "guest_halt_hlt:\n\t"
+		     "hlt\n\t"
+		     "cli\n\t"
+		     "ret");
+}
+
+static inline void guest_end_irq(struct ex_regs *regs)
+{
+	wrmsr(APIC_BASE_MSR + (APIC_EOI >> 4), 0);
+
+	if (regs->rip == (uint64_t)guest_halt_hlt)
+		regs->rip++;
+}
+
+/* Own LAPIC timer in TSC-deadline mode; see vcpu_set_tsc_deadline(). */
+static inline void guest_timer_init(uint8_t vector)
+{
+	x2apic_enable();
+	x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_TSCDEADLINE | vector);
+}
+
+static inline void guest_timer_arm(uint64_t deadline)
+{
+	wrmsr(MSR_IA32_TSC_DEADLINE, deadline);
+}
+
+static inline void guest_send_ipi(uint32_t apic_id, uint8_t vector)
+{
+	wrmsr(APIC_BASE_MSR + (APIC_ICR >> 4),
+	      (uint64_t)apic_id << 32 | APIC_INT_ASSERT | vector);
+}
+
+/* KVM leaves it to user space to say that a guest has the TSC deadline. */
+static inline void vcpu_set_tsc_deadline(struct kvm_vcpu *vcpu)
+{
+	vcpu_set_cpuid_feature(vcpu, X86_FEATURE_TSC_DEADLINE_TIMER);
+}
+
+static inline uint64_t ns_to_guest_tsc(uint64_t ns)
+{
+	return ns * guest_tsc_khz / 1000000;
+}
+
+static inline uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return timespec_to_ns(ts);
+}
+
+static inline void sleep_ns(uint64_t ns)
+{
+	struct timespec ts = {
+		.tv_sec = ns / NSEC_PER_SEC,
+		.tv_nsec = ns % NSEC_PER_SEC,
+	};
+
+	nanosleep(&ts, NULL);
+}
+
+/* The CPUs that the test was started on, before it pinned anything. */
+static cpu_set_t host_cpus;
+
+static void __attribute__((constructor)) host_cpus_init(void)
+{
+	sched_getaffinity(0, sizeof(host_cpus), &host_cpus);
+}
+
+/* Counted from the last, which has the least to do with interrupts. */
+static inline int host_cpu(int nth)
+{
+	int nr = CPU_COUNT(&host_cpus);
+	int cpu;
+
+	nth = nr - 1 - nth % nr;
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &host_cpus) && !nth--)
+			return cpu;
+
+	TEST_FAIL("No CPU to run on");
+}
+
+/* Parameters of module kvm. */
+static inline int kvm_param_open(const char *name, int flags)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/module/kvm/parameters/%s", name);
+	return open(path, flags);
+}
+
+static inline bool kvm_has_param(const char *name)
+{
+	int fd = kvm_param_open(name, O_RDONLY);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* Returns 0, or the errno of the write that failed. */
+static inline int __kvm_param_write(const char *name, const char *val)
+{
+	int fd = kvm_param_open(name, O_WRONLY);
+	int err = 0;
+
+	TEST_ASSERT(fd >= 0, "Cannot open parameter '%s' of module kvm", name);
+	if (write(fd, val, strlen(val)) < 0)
+		err = errno;
+	close(fd);
+	return err;
+}
+
+static inline void kvm_param_write(const char *name, const char *val)
+{
+	int err = __kvm_param_write(name, val);
+
+	TEST_ASSERT(!err, "Writing '%s' to kvm.%s failed, errno: %d (%s)",
+		    val, name, err, strerror(err));
+}
+
+/* Without the newline that sysfs adds. */
+static inline void kvm_param_read(const char *name, char *val, size_t size)
+{
+	int fd = kvm_param_open(name, O_RDONLY);
+	ssize_t r;
+
+	TEST_ASSERT(fd >= 0, "Cannot open parameter '%s' of module kvm", name);
+	r = read(fd, val, size - 1);
+	TEST_ASSERT(r > 0, "Reading kvm.%s returned %ld", name, r);
+	close(fd);
+
+	val[r] = '\0';
+	val[strcspn(val, "\n")] = '\0';
+}
+
+/* A vCPU's stats, by way of KVM_GET_STATS_FD. */
+struct vcpu_stats {
+	int fd;
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc;
+};
+
+static inline void vcpu_stats_open(struct vcpu_stats *s, struct kvm_vcpu *vcpu)
+{
+	s->fd = vcpu_get_stats_fd(vcpu);
+	read_stats_header(s->fd, &s->header);
+	s->desc = read_stats_descriptors(s->fd, &s->header);
+}
+
+static inline void vcpu_stats_close(struct vcpu_stats *s)
+{
+	free(s->desc);
+	close(s->fd);
+}
+
+/* Returns how many elements the stat has, 0 when KVM does not know it. */
+static inline size_t __vcpu_stat(struct vcpu_stats *s, const char *name,
+				 uint64_t *data, size_t max)
+{
+	struct kvm_stats_desc *desc;
+	int i;
+
+	for (i = 0; i < s->header.num_desc; i++) {
+		desc = get_stats_descriptor(s->desc, i, &s->header);
+		if (strcmp(desc->name, name))
+			continue;
+
+		read_stat_data(s->fd, &s->header, desc, data, max);
+		return min_t(size_t, desc->size, max);
+	}
+
+	return 0;
+}
+
+static inline uint64_t vcpu_stat(struct vcpu_stats *s, const char *name)
+{
+	uint64_t val;
+
+	TEST_ASSERT(__vcpu_stat(s, name, &val, 1), "No stat '%s'", name);
+	return val;
+}
+
+#endif /* SELFTEST_KVM_HALT_UTIL_H */
