@@ -17,7 +17,7 @@
  * @grow_start_ns: the first window above zero, and the smallest, in ns
  * @shrink: divisor by which a window shrinks; 0 closes it at once
  *
- * A snapshot, taken anew for each call, as the module parameters behind it may
+ * A snapshot, taken anew for each halt, as the module parameters behind it may
  * change at any time.  Any 32-bit value may stand in any member.
  */
 struct kvm_halt_poll_tunables {

@@ -69,13 +69,17 @@ struct kvm_halt_stat {
  * @wake_stamp: when the first waker of a sleep came, in ns; 0 for not yet
  * @start_ns: when the halt began
  * @stop_ns: when its polling has to stop
+ * @now_ns: when the clock was last read; its end, when it is over
  * @poll_ns: how long it polled
  * @wait_ns: how long it slept
  * @wake_ns: from the last sleep's stamp to the vCPU running; 0 if not known
+ * @governor: who chose the window, and is told what came of it
+ * @tunables: by which values
  * @steal: the steal back-off's memory
  * @poll_end: enum kvm_halt_poll_end, the outcome of its last poll
  * @wake: enum kvm_halt_wakeup, how its last wait ended
- * @open: the halt was interrupted and goes on
+ * @event: what ended its last wait
+ * @open: it has begun, and not ended
  * @polled: it really polled, be it for one iteration
  * @slept: it was scheduled out
  *
@@ -86,12 +90,16 @@ struct kvm_halt {
 	atomic64_t wake_stamp;
 	u64 start_ns;
 	u64 stop_ns;
+	u64 now_ns;
 	u64 poll_ns;
 	u64 wait_ns;
 	u64 wake_ns;
+	const struct kvm_halt_poll_governor *governor;
+	struct kvm_halt_poll_tunables tunables;
 	struct kvm_halt_poll_steal steal;
 	u8 poll_end;
 	u8 wake;
+	u8 event;
 	bool open;
 	bool polled;
 	bool slept;

@@ -17,12 +17,15 @@
  *	poll:	  until the window is over, counted from the halt's beginning
  *	sleep:	  until there is something to do
  *
- * and ends when there is something for the guest, which a timer that has fired
- * is taken for.  When a signal or KVM_REQ_UNBLOCK ends a wait, the guest is
- * still halted.  An architecture that then comes back with the same halt calls
- * kvm_vcpu_halt_wait() for each wait and kvm_vcpu_halt_end() when the guest goes
- * on; all of it is judged, counted and traced once, by its whole length.  For
- * the others, kvm_vcpu_halt() is a wait and the end.
+ * and ends when there is something for the guest.  A wait may end before that:
+ * by a signal, by KVM_REQ_UNBLOCK, or by a call that turns out to be for nothing.
+ * The halt is open then, and the next wait goes on with it.  All its waits are
+ * judged, counted and traced as one halt, by its whole length.
+ *
+ * An architecture whose run loop looks for events anyway waits with
+ * kvm_vcpu_halt_wait(), which does not look once more when it is called, and says
+ * kvm_vcpu_halt_end() when the guest goes on.  For the others kvm_vcpu_halt() is
+ * all of that.
  *
  * Being woken, awake
  * ------------------
@@ -41,9 +44,10 @@
  *		relax
  *
  * Either the vCPU sees the event or the waker sees the flag.  When the flag was
- * cleared, the vCPU sets it again before it looks again, so that a waker who
- * comes in between finds it set or is found.  A waker who is late, and clears
- * the flag of some later poll, costs that poll one look more.
+ * cleared, the vCPU looks; if it finds nothing and waits on, that begins with
+ * the flag, the barrier and a look again, so that a waker who comes in between
+ * finds the flag or is found.  A waker who is late, and clears the flag of some
+ * later poll, costs that poll a round.
  *
  * Events that no call announces, a posted interrupt sent by hardware say, are
  * the architecture's to notice: kvm_arch_vcpu_poll_event() is asked at each
@@ -54,7 +58,8 @@
  * another task to run, and what the architecture asks for.  The clock, and
  * whether another task waits for this CPU, are read once in POLL_BATCH
  * iterations: under a microsecond with the slowest PAUSE that is built (140
- * cycles).
+ * cycles).  A poll that was woken takes the last reading for its end, as nothing
+ * should delay the guest now.
  *
  * Being woken, asleep
  * -------------------
@@ -161,10 +166,11 @@ static bool halt_wake_latency = IS_ENABLED(CONFIG_KVM_HALT_WAKE_LATENCY);
 module_param(halt_wake_latency, bool, 0644);
 MODULE_PARM_DESC(halt_wake_latency, "Measure the time from a wake-up to the vCPU running");
 
-/* What a full look found; anything but EVENT_NONE ends a wait. */
+/* What ended a wait */
 enum halt_event {
 	EVENT_NONE,
-	EVENT_GUEST,	/* an interrupt or the like: the guest goes on */
+	EVENT_CALLED,	/* kvm_vcpu_wake_up(): something for the guest, maybe */
+	EVENT_GUEST,	/* seen: something for the guest */
 	EVENT_SIGNAL,
 	EVENT_UNBLOCK,	/* the host wants the vCPU, the guest stays halted */
 };
@@ -197,7 +203,7 @@ static bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
 #endif
 
 /* Is a poll over, after so many iterations?  KVM_HALT_POLL_NONE if not. */
-static enum kvm_halt_poll_end halt_poll_over(const struct kvm_halt *halt,
+static enum kvm_halt_poll_end halt_poll_over(struct kvm_halt *halt,
 					     enum halt_event event,
 					     unsigned int iterations)
 {
@@ -209,8 +215,11 @@ static enum kvm_halt_poll_end halt_poll_over(const struct kvm_halt *halt,
 		return KVM_HALT_POLL_WOKEN;
 	if (need_resched() || (turn == 0 && !single_task_running()))
 		return KVM_HALT_POLL_CONTENTION;
-	if (turn == POLL_BATCH - 1 && ktime_get_ns() >= halt->stop_ns)
-		return KVM_HALT_POLL_WINDOW;
+	if (turn == POLL_BATCH - 1) {
+		halt->now_ns = ktime_get_ns();
+		if (halt->now_ns >= halt->stop_ns)
+			return KVM_HALT_POLL_WINDOW;
+	}
 
 	return KVM_HALT_POLL_NONE;
 }
@@ -223,21 +232,22 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 	bool look = true;
 	unsigned int i;
 
+	WRITE_ONCE(vcpu->halt_polling, true);
+	/* (A), pairs with (B) of kvm_halt_wake(): see above. */
+	smp_mb();
+
 	for (i = 0; ; i++) {
-		if (look) {
-			WRITE_ONCE(vcpu->halt_polling, true);
-			/* (A), pairs with (B) of kvm_halt_wake(): see above. */
-			smp_mb();
+		if (look)
 			event = halt_look(vcpu);
-		}
 
 		end = halt_poll_over(halt, event, i);
 		if (end != KVM_HALT_POLL_NONE)
 			break;
 
 		cpu_relax();
-		look = !READ_ONCE(vcpu->halt_polling) || signal_pending(current) ||
-		       kvm_arch_vcpu_poll_event(vcpu);
+		if (!READ_ONCE(vcpu->halt_polling))
+			event = EVENT_CALLED;
+		look = signal_pending(current) || kvm_arch_vcpu_poll_event(vcpu);
 	}
 
 	WRITE_ONCE(vcpu->halt_polling, false);
@@ -300,20 +310,17 @@ static enum halt_event halt_sleep(struct kvm_vcpu *vcpu, struct halt_sleep *slee
 	prepare_to_rcuwait(wait);
 	preempt_enable();
 
-	for (;;) {
-		/*
-		 * A full barrier between being known as a sleeper and the look;
-		 * pairs with (B) of kvm_halt_wake().
-		 */
-		set_current_state(TASK_INTERRUPTIBLE);
-		event = halt_look(vcpu);
-		if (event != EVENT_NONE)
-			break;
-
+	/*
+	 * A full barrier between being known as a sleeper and the look; pairs
+	 * with (B) of kvm_halt_wake().
+	 */
+	set_current_state(TASK_INTERRUPTIBLE);
+	event = halt_look(vcpu);
+	if (event == EVENT_NONE) {
 		schedule();
+		event = signal_pending(current) ? EVENT_SIGNAL : EVENT_CALLED;
 		/* In this order: what stamps now has not ended the sleep. */
 		sleep->woken_ns = atomic64_read(stamp);
-		atomic64_set(stamp, 0);
 		sleep->ran_ns = ktime_get_ns();
 	}
 
@@ -339,20 +346,30 @@ bool kvm_vcpu_block(struct kvm_vcpu *vcpu)
 {
 	struct halt_sleep sleep = {};
 
-	halt_sleep(vcpu, &sleep);
+	while (halt_sleep(vcpu, &sleep) == EVENT_CALLED &&
+	       halt_look(vcpu) == EVENT_NONE)
+		;
+
 	return sleep.ran_ns;
 }
 
-static void halt_count_wake(struct kvm_vcpu *vcpu, enum halt_event event,
-			    const struct halt_sleep *sleep, u64 slept_from)
+/* How the wait was ended.  It counts with the halt's end, if it is the end. */
+static void halt_note_wake(struct kvm_vcpu *vcpu, const struct halt_sleep *sleep)
 {
-	struct kvm_halt_stat *stat = &vcpu->halt_stat;
 	struct kvm_halt *halt = &vcpu->halt;
+	u64 slept_from = halt->now_ns;
 
 	halt->wake_ns = 0;
 
-	if (event == EVENT_SIGNAL) {
+	if (sleep->ran_ns) {
+		halt->slept = true;
+		halt->now_ns = sleep->ran_ns;
+		halt->wait_ns += sleep->ran_ns - slept_from;
+	}
+
+	if (halt->event == EVENT_SIGNAL) {
 		halt->wake = KVM_HALT_WAKE_SIGNAL;
+		++vcpu->halt_stat.wake[KVM_HALT_WAKE_SIGNAL];
 	} else if (!sleep->ran_ns) {
 		halt->wake = KVM_HALT_WAKE_POLLED;
 	} else if (sleep->woken_ns < slept_from ||
@@ -361,11 +378,22 @@ static void halt_count_wake(struct kvm_vcpu *vcpu, enum halt_event event,
 	} else {
 		halt->wake = KVM_HALT_WAKE_TIMED;
 		halt->wake_ns = sleep->ran_ns - sleep->woken_ns;
+	}
+}
+
+static void halt_count_wake(struct kvm_vcpu *vcpu)
+{
+	struct kvm_halt_stat *stat = &vcpu->halt_stat;
+	struct kvm_halt *halt = &vcpu->halt;
+
+	if (halt->wake == KVM_HALT_WAKE_SIGNAL)
+		return;
+
+	++stat->wake[halt->wake];
+	if (halt->wake == KVM_HALT_WAKE_TIMED) {
 		stat->wake_ns += halt->wake_ns;
 		KVM_STATS_LOG_HIST_UPDATE(stat->wake_hist, halt->wake_ns);
 	}
-
-	++stat->wake[halt->wake];
 }
 
 static struct kvm_halt_poll_tunables halt_tunables(struct kvm *kvm)
@@ -386,6 +414,7 @@ static struct kvm_halt_poll_tunables halt_tunables(struct kvm *kvm)
 	return tunables;
 }
 
+/* What governors do to the window is traced here, for all of them. */
 static void halt_trace_window(struct kvm_vcpu *vcpu, u32 old)
 {
 	u32 new = vcpu->halt_poll.window_ns;
@@ -414,15 +443,16 @@ static bool halt_stolen(struct kvm_halt_poll_steal *steal, u64 now_ns)
 /* Choose the window, and whether to use it: then it ends by itself at first. */
 static enum kvm_halt_poll_end halt_select(struct kvm_vcpu *vcpu)
 {
-	struct kvm_halt_poll_tunables tunables = halt_tunables(vcpu->kvm);
-	bool no_poll = kvm_arch_no_poll(vcpu);
 	struct kvm_halt *halt = &vcpu->halt;
+	bool no_poll = kvm_arch_no_poll(vcpu);
 	u32 old = vcpu->halt_poll.window_ns;
 
-	READ_ONCE(halt_poll_governor)->select(&vcpu->halt_poll, &tunables);
+	halt->governor = READ_ONCE(halt_poll_governor);
+	halt->tunables = halt_tunables(vcpu->kvm);
+	halt->governor->select(&vcpu->halt_poll, &halt->tunables);
 	halt_trace_window(vcpu, old);
 
-	if (!tunables.max_ns)
+	if (!halt->tunables.max_ns)
 		return KVM_HALT_POLL_NONE;
 	if (no_poll)
 		return KVM_HALT_POLL_GUEST;
@@ -434,15 +464,16 @@ static enum kvm_halt_poll_end halt_select(struct kvm_vcpu *vcpu)
 	return KVM_HALT_POLL_WINDOW;
 }
 
-static void halt_begin(struct kvm_vcpu *vcpu, u64 now_ns)
+static void halt_begin(struct kvm_vcpu *vcpu)
 {
 	struct kvm_halt *halt = &vcpu->halt;
 	enum kvm_halt_poll_end end;
 
-	halt->start_ns = now_ns;
-	halt->stop_ns = now_ns;
+	halt->start_ns = halt->now_ns;
+	halt->stop_ns = halt->now_ns;
 	halt->poll_ns = 0;
 	halt->wait_ns = 0;
+	halt->open = true;
 	halt->polled = false;
 	halt->slept = false;
 
@@ -457,18 +488,17 @@ static void halt_begin(struct kvm_vcpu *vcpu, u64 now_ns)
 
 static void halt_reflect(struct kvm_vcpu *vcpu, u64 halt_ns)
 {
-	const struct kvm_halt_poll_governor *governor = READ_ONCE(halt_poll_governor);
-	struct kvm_halt_poll_tunables tunables = halt_tunables(vcpu->kvm);
 	struct kvm_halt_poll_sample sample = {
 		.halt_ns = halt_ns,
 		.valid = vcpu_valid_wakeup(vcpu),
 	};
+	struct kvm_halt *halt = &vcpu->halt;
 	u32 old = vcpu->halt_poll.window_ns;
 
-	if (!governor->reflect || vcpu->halt.poll_end == KVM_HALT_POLL_GUEST)
+	if (!halt->governor->reflect || halt->poll_end == KVM_HALT_POLL_GUEST)
 		return;
 
-	governor->reflect(&vcpu->halt_poll, &tunables, &sample);
+	halt->governor->reflect(&vcpu->halt_poll, &halt->tunables, &sample);
 	halt_trace_window(vcpu, old);
 }
 
@@ -498,12 +528,13 @@ static void halt_count(struct kvm_vcpu *vcpu)
 	}
 }
 
-static void halt_end(struct kvm_vcpu *vcpu, u64 now_ns)
+static void halt_end(struct kvm_vcpu *vcpu)
 {
 	struct kvm_halt *halt = &vcpu->halt;
-	u64 halt_ns = now_ns - halt->start_ns;
+	u64 halt_ns = halt->now_ns - halt->start_ns;
 
 	halt->open = false;
+	halt_count_wake(vcpu);
 	halt_count(vcpu);
 	trace_kvm_halt(vcpu, halt_ns);
 	halt_reflect(vcpu, halt_ns);
@@ -514,73 +545,72 @@ static void halt_end(struct kvm_vcpu *vcpu, u64 now_ns)
  * kvm_vcpu_halt_wait - wait as a halted vCPU does: poll a while, then sleep
  * @vcpu: the running task's vCPU, which has executed HLT, WFI or the like
  *
- * Returns when there is something for the guest, a signal, or KVM_REQ_UNBLOCK.
- * In the last two cases the halt stays open: the caller either waits on, or
- * calls kvm_vcpu_halt_end().
+ * Returns when kvm_vcpu_wake_up() was called, when there is something for the
+ * guest, at a signal or KVM_REQ_UNBLOCK.  The caller finds out what it was, and
+ * then either waits on or calls kvm_vcpu_halt_end().
  *
  * Context: process context, preemptible, kvm->srcu not held.
  */
 void kvm_vcpu_halt_wait(struct kvm_vcpu *vcpu)
 {
 	struct kvm_halt *halt = &vcpu->halt;
-	enum halt_event event = EVENT_NONE;
 	struct halt_sleep sleep = {};
-	u64 from_ns, now_ns;
+	u64 from_ns = ktime_get_ns();
 
-	now_ns = ktime_get_ns();
+	halt->now_ns = from_ns;
 	if (!halt->open)
-		halt_begin(vcpu, now_ns);
+		halt_begin(vcpu);
 
-	if (now_ns < halt->stop_ns) {
-		from_ns = now_ns;
-		event = halt_poll(vcpu);
-		now_ns = ktime_get_ns();
-		halt->poll_ns += now_ns - from_ns;
+	halt->event = EVENT_NONE;
+	if (from_ns < halt->stop_ns) {
+		halt->event = halt_poll(vcpu);
+		halt->poll_ns += halt->now_ns - from_ns;
 	}
 
-	from_ns = now_ns;
-	if (event == EVENT_NONE) {
-		event = halt_sleep(vcpu, &sleep);
-		now_ns = sleep.ran_ns ?: ktime_get_ns();
-	}
-	if (sleep.ran_ns) {
-		halt->slept = true;
-		halt->wait_ns += now_ns - from_ns;
-	}
-	halt_count_wake(vcpu, event, &sleep, from_ns);
+	if (halt->event == EVENT_NONE)
+		halt->event = halt_sleep(vcpu, &sleep);
 
-	if (event == EVENT_GUEST)
-		halt_end(vcpu, now_ns);
-	else
-		halt->open = true;
+	halt_note_wake(vcpu, &sleep);
 }
 
 /**
  * kvm_vcpu_halt_end - the guest is not halted any more
  * @vcpu: the vCPU, whose mutex is held
  *
- * Closes a halt that a signal or KVM_REQ_UNBLOCK had interrupted, if there is
- * one.
+ * Closes the halt, if one is open.
  *
  * Context: process context.
  */
 void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu)
 {
-	if (vcpu->halt.open)
-		halt_end(vcpu, ktime_get_ns());
+	struct kvm_halt *halt = &vcpu->halt;
+
+	if (!halt->open)
+		return;
+
+	/* It went on while the vCPU was away. */
+	if (halt->event == EVENT_SIGNAL || halt->event == EVENT_UNBLOCK)
+		halt->now_ns = ktime_get_ns();
+
+	halt_end(vcpu);
 }
 
 /**
- * kvm_vcpu_halt - a whole halt in one wait
+ * kvm_vcpu_halt - a whole halt, up to whatever ends it
  * @vcpu: the running task's vCPU, which has executed HLT, WFI or the like
  *
- * For callers who take any end of the wait as the end of the halt.
+ * Returns when there is something for the guest, at a signal or
+ * KVM_REQ_UNBLOCK.
  *
  * Context: process context, preemptible; kvm->srcu should not be held.
  */
 void kvm_vcpu_halt(struct kvm_vcpu *vcpu)
 {
-	kvm_vcpu_halt_wait(vcpu);
+	do {
+		kvm_vcpu_halt_wait(vcpu);
+	} while (vcpu->halt.event == EVENT_CALLED &&
+		 halt_look(vcpu) == EVENT_NONE);
+
 	kvm_vcpu_halt_end(vcpu);
 }
 EXPORT_SYMBOL_GPL(kvm_vcpu_halt);
