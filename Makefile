@@ -78,8 +78,8 @@ check:
 check-build: deps
 	$(call tap,build,tools/series/ktap 'the modules and the selftests build' $(MAKE) -s modules selftests)
 
-check-unit: deps
-	$(call tap,unit,$(MAKE) -s -C tools/kvm/unit check)
+check-unit: series
+	$(call tap,unit,$(MAKE) -s -C tools/kvm/unit check LINUX='$(CURDIR)/build/linux/$(DEBVER)')
 
 check-series: check-series-tools check-series-mails check-install check-bench
 

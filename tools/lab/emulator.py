@@ -10,11 +10,12 @@ import os
 import signal
 import subprocess
 
-from image import APT, iso, need
+from image import APT, CYLINDER, iso, need
 
 MODELS = {"vmx": "corei7_haswell_4770", "svm": "zambezi"}
 # What reaches the serial port costs time, so only a dying kernel talks there.
-APPEND = ("console=ttyS0,115200 loglevel=1 mitigations=off oops=panic nokaslr "
+# Bochs misses the write that should end a MWAIT: idle CPUs use HLT.
+APPEND = ("console=ttyS0,115200 loglevel=1 mitigations=off oops=panic nokaslr idle=halt "
           "cryptomgr.notests 8250.nr_uarts=1 log_buf_len=1M")
 BOCHS_APPEND = "tsc=reliable lpj=1000000 initcall_blacklist=jent_mod_init"
 
@@ -39,7 +40,7 @@ def quick(tmp, image, initrds, pipe, opts):
             "-cpu", opts.model or "EPYC,+svm,+npt", "-smp", str(opts.cpus), "-m", "2G",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-kernel", image.kernel(), "-initrd", f"{tmp}/initrd", "-append", APPEND,
-            "-drive", f"if=virtio,format=raw,readonly=on,file={image.cd()}",
+            "-drive", f"if=virtio,format=raw,readonly=on,file={image.disk()}",
             "-chardev", f"file,id=e9,path=/dev/fd/{pipe}",
             "-device", "isa-debugcon,iobase=0xe9,chardev=e9"]
     if opts.icount:
@@ -64,11 +65,11 @@ optromimage1: file={tmp}/rom, address=0xd0000
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 pci: enabled=1, chipset=i440fx
 ata0-master: type=cdrom, path={tmp}/boot.iso, status=inserted
-ata0-slave: type=cdrom, path={cd}, status=inserted
+ata0-slave: type=disk, mode=flat, path={tmp}/disk, cylinders={cylinders}, heads=16, spt=63
 ata1: enabled=0
 boot: cdrom
 clock: sync=none
-cpu: model={model}, count={cpus}, ips=400000000
+cpu: model={model}, count=1:{cpus}:1, ips=400000000
 com1: enabled=1, mode=file, dev={tmp}/console
 port_e9_hack: enabled=1
 error: action=ignore
@@ -106,8 +107,10 @@ def bochs(tmp, image, initrds, pipe, opts):
     iso(["-boot_image", "isolinux", "dir=/"], {**files, **initrds}, f"{tmp}/boot.iso")
     with open(f"{tmp}/rom", "wb") as rom:
         rom.write(boot_rom())
+    os.symlink(image.disk(), f"{tmp}/disk")         # Bochs puts a lock file beside it
     with open(f"{tmp}/bochsrc", "w", encoding="ascii") as rc:
-        rc.write(BOCHSRC.format(tmp=tmp, cd=image.cd(), mem=1536, cpus=opts.cpus,
+        rc.write(BOCHSRC.format(tmp=tmp, cylinders=os.path.getsize(f"{tmp}/disk") // CYLINDER,
+                                mem=1536, cpus=opts.cpus,
                                 model=opts.model or MODELS[opts.lab]))
     with open(f"{tmp}/go", "w", encoding="ascii") as go:
         go.write("c\n")

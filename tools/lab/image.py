@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a lab boots: Debian's kernel, an initramfs in two parts, and a CD.
+"""What a lab boots: Debian's kernel, an initramfs in two parts, and a disk.
 
 Made once for a given content and kept under build/lab: the kernel, unpacked
 (kernel.py); the base of the initramfs, which is busybox, bash and the shipped
-modules; the CD, mounted by the first use of qemu-system-x86_64 only, since it is
+modules; the disk, mounted by the first use of qemu-system-x86_64 only, since it is
 large: QEMU with libraries and ROMs, and the kernel for L2. Packed anew for every
 run: the lab's scripts, the series' modules, COMMAND and the added files.
 """
@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import re
+import struct
 import subprocess
 import tempfile
 
@@ -28,10 +29,11 @@ ROMS = ("seabios/bios-256k.bin", "qemu/kvmvapic.bin", "qemu/linuxboot_dma.bin",
 MODULES = ("kvm", "kvm-intel", "kvm-amd")
 STOCK = {"irqbypass": "virt/lib", "kvm": "arch/x86/kvm", "kvm-intel": "arch/x86/kvm",
          "kvm-amd": "arch/x86/kvm"}
-# What it takes to read the CD (a virtio disk in QEMU), in the order of loading.
+# What it takes to mount the disk (IDE in Bochs, virtio in QEMU), in the order of loading.
 DISK = ("drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "drivers/ata/libata",
-        "drivers/ata/ata_piix", "drivers/cdrom/cdrom", "drivers/scsi/sr_mod",
-        "drivers/block/virtio_blk", "fs/isofs/isofs")
+        "drivers/ata/ata_piix", "drivers/scsi/sd_mod", "drivers/block/virtio_blk",
+        "drivers/cdrom/cdrom", "fs/isofs/isofs")
+CYLINDER = 16 * 63 * 512        # Bochs' disks are so many of these
 
 
 class Missing(Exception):
@@ -130,7 +132,7 @@ class Image:
                 cpio.close()
         return self._cached("base", [*files.values(), *modules.values()], make)
 
-    def cd(self):
+    def disk(self):
         """QEMU and the kernel for L2."""
         files = {"vmlinuz": self.vmlinuz, "vmlinux": self.vmlinux(),
                  "qemu/qemu-system-x86_64": need(QEMU, APT)}
@@ -141,7 +143,9 @@ class Image:
 
         def make(out):
             iso([], files, out)
-        return self._cached("cd", files.values(), make)
+            size = os.path.getsize(out)
+            os.truncate(out, size - size % -CYLINDER)
+        return self._cached("disk", files.values(), make)
 
     def messenger(self):
         def make(out):
@@ -177,8 +181,13 @@ def iso(options, files, out):
 
 
 def module(cpio, name, ko):
-    """NAME.ko, and the names of its parameters in NAME.params for kvm-load to check."""
+    """NAME.ko, and the names of its parameters in NAME.params for kvm-load to check.
+
+    Without its signature, if any, just as the series' modules: checking one
+    takes most of the time of loading."""
+    if ko.endswith(b"~Module signature appended~\n"):
+        size, = struct.unpack_from(">I", ko, len(ko) - 32)      # ends struct module_signature
+        ko = ko[:len(ko) - 40 - size]
     params = sorted(set(re.findall(rb"\0parm(?:type)?=(\w+):", ko)))
     cpio.data(f"{name}.ko", ko)
     cpio.data(f"{name}.params", b"".join(p + b"\n" for p in params))
-

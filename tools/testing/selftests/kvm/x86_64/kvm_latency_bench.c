@@ -123,12 +123,17 @@ static void guest_timer(void)
 	GUEST_DONE();
 }
 
+/*
+ * Who spins has interrupts on: Bochs does not end the guest for a host interrupt
+ * while they are off, and a host CPU may be waiting for this one to answer.
+ */
 static void guest_ipi_sender(void)
 {
 	uint64_t start;
 	int i;
 
 	x2apic_enable();
+	asm volatile("sti");
 
 	for (i = 0; i < rounds; i++) {
 		while (READ_ONCE(halting) != i + 1)
@@ -171,8 +176,10 @@ static void guest_ping(void)
 	int i;
 
 	x2apic_enable();
+	asm volatile("sti");
 	while (!READ_ONCE(halting))
 		;
+	asm volatile("cli");
 
 	for (i = 0; i < rounds; i++) {
 		start = rdtsc();
