@@ -89,7 +89,8 @@ static void run(char **argv, int out, int err)
 {
 	setsid();
 	if (out < 0) {
-		out = err = open("/dev/ttyS0", O_RDWR);
+		out = open("/dev/ttyS0", O_RDWR);
+		err = out;
 		ioctl(out, TIOCSCTTY, 1);
 	}
 	dup2(out == err ? out : open("/dev/null", O_RDONLY), 0);
@@ -97,8 +98,8 @@ static void run(char **argv, int out, int err)
 	dup2(err, 2);
 	execvp(argv[0], argv);
 	if (errno == ENOENT)
-		dprintf(2, "lab: %s: not found inside the lab (bring a program with --add FILE, call it ./FILE)\n",
-			argv[0]);
+		dprintf(2, "lab: %s: not found inside the lab%s\n", argv[0],
+			" (bring a program with --add FILE, call it ./FILE)");
 	else
 		dprintf(2, "lab: %s: %s\n", argv[0], strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
