@@ -5,7 +5,8 @@
  * Two threads, each pinned to a CPU of its own, hand a token to and fro and
  * sleep while the other one has it.  In a guest with no other work a round
  * trip is therefore: IPI, a halted vCPU wakes, IPI back, the other one wakes.
- * Prints each round trip's nanoseconds, one a line.
+ * A pause before each round, in which CPU 0 stays busy, sees to it that CPU 1
+ * has really halted.  Prints each round trip's nanoseconds, one a line.
  */
 #define _GNU_SOURCE
 #include <linux/futex.h>
@@ -17,6 +18,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#define PAUSE_NS	50000
 
 static atomic_int token;	/* the CPU whose turn it is */
 static long rounds;
@@ -89,8 +92,11 @@ int main(int argc, char **argv)
 		die("pingpong: pthread_create");
 
 	for (long i = 0; i < rounds; i++) {
-		long start = now();
+		long pause = now(), start;
 
+		do {
+			start = now();
+		} while (start - pause < PAUSE_NS);
 		pass_to(1);
 		await(0);
 		took[i] = now() - start;

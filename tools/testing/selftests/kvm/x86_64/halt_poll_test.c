@@ -799,7 +799,7 @@ TEST_F(halt_poll, contention_ends_a_poll)
 			break;
 	}
 
-	ASSERT_COUNT(c.end_contention, ==, 1);
+	ASSERT_COUNT(c.end_contention, >, 0);
 	ASSERT_COUNT(c.attempted, ==, 1);
 	ASSERT_COUNT(c.successful, ==, 0);
 	ASSERT_COUNT(c.fail_ns, >, 5 * MS);
