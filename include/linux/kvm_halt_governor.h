@@ -55,7 +55,7 @@ struct kvm_halt_poll_sample {
  * @reflect: learn from the halt that ended; optional
  *
  * Both callbacks run in the vCPU's own task, with nothing held, once a halt.
- * They must cope with a state that another governor left.
+ * The state is zero when a vCPU comes to the governor.
  */
 struct kvm_halt_poll_governor {
 	const char *name;

@@ -44,7 +44,7 @@ def quick(tmp, image, initrds, pipe, opts):
             "-chardev", f"file,id=e9,path=/dev/fd/{pipe}",
             "-device", "isa-debugcon,iobase=0xe9,chardev=e9"]
     if opts.icount:
-        argv += ["-icount", f"shift={opts.icount}"]
+        argv += ["-icount", "shift=1,sleep=off"]
     if opts.tty:
         argv += ["-chardev", "stdio,id=tty,mux=on,signal=off", "-serial", "chardev:tty",
                  "-mon", "chardev=tty"]

@@ -62,11 +62,3 @@ def splats(lines):
     if not found:
         return []
     return lines[max(found[0] - 1, 0):found[-1] + 60]
-
-
-def since_init(lines):
-    """Without what the unchanged kernel says about the emulator while it boots."""
-    for i, line in enumerate(lines):
-        if "Run /init as init process" in line:
-            return lines[i:]
-    return lines

@@ -443,11 +443,17 @@ static bool halt_stolen(struct kvm_halt_poll_steal *steal, u64 now_ns)
 /* Choose the window, and whether to use it: then it ends by itself at first. */
 static enum kvm_halt_poll_end halt_select(struct kvm_vcpu *vcpu)
 {
+	const struct kvm_halt_poll_governor *governor = READ_ONCE(halt_poll_governor);
 	struct kvm_halt *halt = &vcpu->halt;
 	bool no_poll = kvm_arch_no_poll(vcpu);
 	u32 old = vcpu->halt_poll.window_ns;
 
-	halt->governor = READ_ONCE(halt_poll_governor);
+	/* A governor never sees what another one left. */
+	if (halt->governor != governor) {
+		halt->governor = governor;
+		vcpu->halt_poll = (struct kvm_halt_poll_state){};
+	}
+
 	halt->tunables = halt_tunables(vcpu->kvm);
 	halt->governor->select(&vcpu->halt_poll, &halt->tunables);
 	halt_trace_window(vcpu, old);
