@@ -31,7 +31,9 @@ def spawn(argv, tmp, stdin, stdout, **more):
 
 
 def quick(tmp, image, initrds, pipe, opts):
-    """QEMU, SVM emulated by TCG. One thread: with more, code patching races."""
+    """QEMU, SVM emulated by TCG. One thread: with more, code patching races.
+
+    With two CPUs every other Linux guest goes astray in its BIOS; with one, none does."""
     with open(f"{tmp}/initrd", "wb") as out:
         for path in initrds:
             with open(path, "rb") as part:

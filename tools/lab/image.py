@@ -7,6 +7,7 @@ modules; the disk, mounted by the first use of qemu-system-x86_64 only, since it
 large: QEMU with libraries and ROMs, and the kernel for L2. Packed anew for every
 run: the lab's scripts, the series' modules, COMMAND and the added files.
 """
+import glob
 import hashlib
 import io
 import lzma
@@ -15,6 +16,7 @@ import re
 import struct
 import subprocess
 import tempfile
+import time
 
 import kernel
 from cpio import Archive
@@ -33,6 +35,7 @@ STOCK = {"irqbypass": "virt/lib", "kvm": "arch/x86/kvm", "kvm-intel": "arch/x86/
 DISK = ("drivers/scsi/scsi_common", "drivers/scsi/scsi_mod", "drivers/ata/libata",
         "drivers/ata/ata_piix", "drivers/scsi/sd_mod", "drivers/block/virtio_blk",
         "drivers/cdrom/cdrom", "fs/isofs/isofs")
+UNUSED = 24 * 3600              # what no run took for so long goes when it is superseded
 CYLINDER = 16 * 63 * 512        # Bochs' disks are so many of these
 
 
@@ -79,7 +82,12 @@ class Image:
             with open(path, "rb") as f:
                 digest.update(path.encode() + hashlib.sha256(f.read()).digest())
         path = os.path.join(self.build, f"{name}-{digest.hexdigest()[:16]}")
-        if not os.path.exists(path):
+        if os.path.exists(path):
+            os.utime(path)
+        else:
+            for old in glob.glob(os.path.join(self.build, f"{name}-*")):
+                if os.path.getmtime(old) < time.time() - UNUSED:
+                    os.unlink(old)
             with tempfile.TemporaryDirectory(dir=self.build) as tmp:
                 make(f"{tmp}/{name}")
                 os.rename(f"{tmp}/{name}", path)
@@ -175,7 +183,9 @@ class Image:
 
 def iso(options, files, out):
     """An ISO 9660 image of files, {name inside: path}."""
-    maps = [word for name, path in files.items() for word in ("-map", os.path.realpath(path), f"/{name}")]
+    maps = []
+    for name, path in files.items():
+        maps += ["-map", os.path.realpath(path), f"/{name}"]
     subprocess.run(["xorriso", "-outdev", out, *maps, *options], check=True,
                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
