@@ -23,7 +23,7 @@ export DEBVER KREL LAB
 
 help:
 	@echo 'make run             boot a Linux guest on this KVM in an emulator and print what halt polling does for it'
-	@echo 'make check           all tests; check-unit, check-series, check-lab, check-quick, check-vmx, check-svm are its parts'
+	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
 	@echo 'make refresh         write commits edited in build/linux back into patches/6.12 and the files here'
@@ -71,7 +71,7 @@ tap = @mkdir -p build/check && $(2) | tee build/check/$(1).tap
 
 check:
 	@rm -rf build/check
-	-@$(MAKE) -k check-build check-unit check-series check-lab check-quick
+	-@$(MAKE) -k check-build check-unit check-model check-series check-lab check-quick
 	-@$(MAKE) -k -j2 -Oline check-vmx check-svm
 	@tools/check/summary
 
@@ -80,6 +80,9 @@ check-build: deps
 
 check-unit: series
 	$(call tap,unit,$(MAKE) -s -C tools/kvm/unit check LINUX='$(CURDIR)/build/linux/$(DEBVER)')
+
+check-model: deps
+	$(call tap,model,tools/kvm/model/check)
 
 check-series: check-series-tools check-series-mails check-install check-bench
 
@@ -117,5 +120,5 @@ print-%:
 	@echo '$($*)'
 
 .PHONY: help deps series refresh modules install uninstall selftests run bench clean lint bisect-check oldest-check \
-	check check-build check-unit check-series check-series-tools check-series-mails check-install check-bench \
-	check-lab check-quick check-vmx check-svm
+	check check-build check-unit check-model check-series check-series-tools check-series-mails check-install \
+	check-bench check-lab check-quick check-vmx check-svm
