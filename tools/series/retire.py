@@ -89,7 +89,8 @@ def definitions(path, text):
         with open(copy, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         tags = subprocess.run(
-            ["ctags", "--language-force=C", f"--kinds-C={KINDS}", "--fields=ne", "--excmd=number", "-f", "-", copy],
+            ["ctags", "--language-force=C", "-I", "__read_mostly,__ro_after_init", f"--kinds-C={KINDS}",
+             "--fields=ne", "--excmd=number", "-f", "-", copy],
             check=True, stdout=subprocess.PIPE, text=True).stdout
     found = {}
     for tag in tags.splitlines():

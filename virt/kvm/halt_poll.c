@@ -245,9 +245,11 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 			break;
 
 		cpu_relax();
-		if (!READ_ONCE(vcpu->halt_polling))
-			event = EVENT_CALLED;
 		look = signal_pending(current) || kvm_arch_vcpu_poll_event(vcpu);
+		if (!READ_ONCE(vcpu->halt_polling)) {
+			event = EVENT_CALLED;
+			look = false;
+		}
 	}
 
 	WRITE_ONCE(vcpu->halt_polling, false);

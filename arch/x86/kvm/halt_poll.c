@@ -15,8 +15,10 @@
  * With posted interrupts that is one bit, which the next full look clears as it
  * moves the interrupts on.  Devices go on posting while APICv is inhibited for
  * the VM, so only the module parameter rules it out.  AVIC has no such bit: the
- * look is the cheapest way.  Without either, everything that ends a halt makes
- * the call.
+ * look is the cheapest way.
+ *
+ * The deadline of the vCPU's own timer is another one: no host timer stands in
+ * for it before the vCPU sleeps.  Everything else that ends a halt makes the call.
  */
 
 #include <linux/kvm_host.h>
@@ -24,17 +26,31 @@
 #include "lapic.h"
 #include "x86.h"
 
+static bool timer_event(struct kvm_vcpu *vcpu)
+{
+	struct kvm_lapic *apic = vcpu->arch.apic;
+	u64 state;
+
+	if (!lapic_in_kernel(vcpu))
+		return false;
+
+	state = atomic64_read(&apic->lapic_timer.state);
+	return state != KVM_LAPIC_TIMER_IDLE && kvm_lapic_timer_poll(apic, state);
+}
+
 /**
  * kvm_arch_vcpu_poll_event - might there be an event that nobody announced?
  * @vcpu: the running task's vCPU, polling in a halt
  *
- * Context: process context; called at each iteration of a poll.
+ * Context: process context, preemptible; called at each iteration of a poll.
  * Return: false when a full look would certainly find nothing of the kind.
  * Source: Intel SDM vol. 3, "Posted-Interrupt Processing"; AMD APM vol. 2,
  * "Advanced Virtual Interrupt Controller".
  */
 bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
 {
+	if (timer_event(vcpu))
+		return true;
 	if (!enable_apicv)
 		return false;
 	if (kvm_x86_ops.dy_apicv_has_pending_interrupt)
