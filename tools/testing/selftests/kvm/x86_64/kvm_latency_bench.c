@@ -10,6 +10,18 @@
  * are not counted: caches warm up, and a halt-polling window grows.
  *
  *   cpuid                an exit that KVM completes in the kernel, for scale
+ *   timer_write_ahead    a write of the TSC deadline, 1 s ahead, while an earlier
+ *                        deadline is armed: each is later than the last.
+ *   timer_write_zero     a write of 0, while a deadline 1 s ahead is armed.
+ *   timer_later_1000     1,000 writes of a deadline 1 ms ahead, one each 20 us:
+ *                        the ticks that all of these writes take together.
+ *   timer_running        a vCPU sets its TSC deadline 30 us ahead and spins.
+ *                        From the deadline to after the handler.
+ *   timer_periodic       the APIC's timer in periodic mode, 200 us (the shortest
+ *                        period that KVM allows by default), in a vCPU that
+ *                        spins.  From when the tick is due to after the handler;
+ *                        the first is due a period after the counter is written,
+ *                        which is done anew for each ten ticks.
  *   halt_ipi_*           vCPU 1 halts; 50 us later vCPU 0 sends it an IPI.
  *                        From before the write to the ICR to after the HLT.
  *   halt_timer_30us_*    a vCPU sets its TSC deadline 30 us ahead and halts.
@@ -18,8 +30,9 @@
  *   pingpong_*           two vCPUs wake each other by IPI and halt.  The round
  *                        trip, from before the write to the ICR to after HLT.
  *
- * "After the HLT" includes the handler and its EOI.  Guests that wait for each
- * other spin without PAUSE, lest they leave by PAUSE-loop exits.  Output, a line each:
+ * "After the HLT" and "after the handler" include the handler and its EOI.  Guests
+ * that wait for each other spin without PAUSE, lest they leave by PAUSE-loop exits.
+ * Rows that take milliseconds a sample take fewer of them.  Output, a line each:
  *
  *   tsc_khz <frequency>
  *   row <name> min <ticks> median <ticks> avg <ticks> p99 <ticks> n <number>
@@ -37,14 +50,21 @@
 
 #define POLL_NS		200000
 #define IPI_DELAY_NS	50000
+#define SECOND_NS	1000000000
+#define PERIOD_NS	200000
+#define PERIOD_TICKS	10
+#define LATER_WRITES	1000
+#define LATER_STEP_NS	20000
 
 struct row {
 	void (*guest[MAX_VCPUS])(void);
 	const char *name;
 	/* KVM_CAP_HALT_POLL */
 	uint64_t poll_ns;
-	/* Until the wake-up. */
+	/* Until the wake-up, or the deadline. */
 	uint64_t delay_ns;
+	/* One sample where others take so many; 0 is 1. */
+	int fewer;
 };
 
 /* The guest's; each VM has a copy. */
@@ -66,6 +86,16 @@ static const char * const stat_names[] = {
 	"halt_wait_ns",
 	"halt_wake_timed",
 	"halt_wake_ns",
+	"lapic_timer_hv_arms",
+	"lapic_timer_host_arms",
+	"lapic_timer_hv_expired",
+	"lapic_timer_host_expired",
+	"lapic_timer_poll_expired",
+	"lapic_timer_halt_no_host",
+	"lapic_timer_host_saved",
+	"lapic_timer_useless",
+	"lapic_timer_erange",
+	"lapic_timer_hv_early",
 };
 
 /* A vector each: to learn which vCPU it runs on could cost an exit. */
@@ -119,6 +149,132 @@ static void guest_timer(void)
 		guest_wait(0, i + 1);
 		samples[i] = rdtsc() - deadline;
 	}
+
+	GUEST_DONE();
+}
+
+static uint64_t guest_timer_write(uint64_t deadline)
+{
+	uint64_t start = rdtsc();
+
+	guest_timer_arm(deadline);
+	return rdtsc() - start;
+}
+
+static void guest_write_ahead(void)
+{
+	int i;
+
+	guest_timer_init(WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++)
+		samples[i] = guest_timer_write(rdtsc() + delay);
+
+	guest_timer_arm(0);
+	GUEST_DONE();
+}
+
+static void guest_write_zero(void)
+{
+	int i;
+
+	guest_timer_init(WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++) {
+		guest_timer_arm(rdtsc() + delay);
+		samples[i] = guest_timer_write(0);
+	}
+
+	GUEST_DONE();
+}
+
+/* With interrupts on, as anyone who spins; see below. */
+static void guest_spin_until(uint64_t tsc)
+{
+	asm volatile("sti");
+	while (rdtsc() < tsc)
+		;
+	asm volatile("cli");
+}
+
+static void guest_later(void)
+{
+	uint64_t next, step = ns_to_guest_tsc(LATER_STEP_NS);
+	int i, j;
+
+	guest_timer_init(WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++) {
+		samples[i] = 0;
+		for (j = 0; j < LATER_WRITES; j++) {
+			next = rdtsc() + step;
+			samples[i] += guest_timer_write(rdtsc() + delay);
+			guest_spin_until(next);
+		}
+		guest_timer_arm(0);
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_spin_until_woken(uint64_t nth)
+{
+	asm volatile("sti");
+	while (READ_ONCE(woken[0]) != nth)
+		;
+	asm volatile("cli");
+}
+
+static void guest_running(void)
+{
+	uint64_t deadline;
+	int i;
+
+	guest_timer_init(WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++) {
+		deadline = rdtsc() + delay;
+		WRITE_ONCE(posted[0], i + 1);
+		guest_timer_arm(deadline);
+		guest_spin_until_woken(i + 1);
+		samples[i] = rdtsc() - deadline;
+	}
+
+	GUEST_DONE();
+}
+
+/* An interrupt before the next tick is due is one that an emulator repeats. */
+static void guest_ticks(int64_t *sample, uint64_t *nth)
+{
+	uint64_t now, due = rdtsc();
+	int i;
+
+	x2apic_write_reg(APIC_TMICT, PERIOD_NS);
+
+	for (i = 0; i < PERIOD_TICKS; i++) {
+		due += delay;
+		do {
+			WRITE_ONCE(posted[0], ++*nth);
+			guest_spin_until_woken(*nth);
+			now = rdtsc();
+		} while (now < due);
+		sample[i] = now - due;
+	}
+
+	x2apic_write_reg(APIC_TMICT, 0);
+}
+
+static void guest_periodic(void)
+{
+	uint64_t nth = 0;
+	int i;
+
+	x2apic_enable();
+	x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_PERIODIC | WAKE_VECTOR);
+	x2apic_write_reg(APIC_TDCR, 0xb);	/* divide by 1: a count is 1 ns */
+
+	for (i = 0; i + PERIOD_TICKS <= MAX_ROUNDS && i < rounds; i += PERIOD_TICKS)
+		guest_ticks(samples + i, &nth);
 
 	GUEST_DONE();
 }
@@ -208,13 +364,18 @@ static void guest_pong(void)
 
 static const struct row rows[] = {
 	{ { guest_cpuid }, "cpuid" },
+	{ { guest_write_ahead }, "timer_write_ahead", 0, SECOND_NS },
+	{ { guest_write_zero }, "timer_write_zero", 0, SECOND_NS },
+	{ { guest_later }, "timer_later_1000", 0, 1000000, 20 },
+	{ { guest_running }, "timer_running", 0, 30000 },
+	{ { guest_periodic }, "timer_periodic", 0, PERIOD_NS },
 	{ { guest_ipi_sender, guest_ipi_halter }, "halt_ipi_polled",
 	  POLL_NS, IPI_DELAY_NS },
 	{ { guest_ipi_sender, guest_ipi_halter }, "halt_ipi_off",
 	  0, IPI_DELAY_NS },
 	{ { guest_timer }, "halt_timer_30us_polled", POLL_NS, 30000 },
 	{ { guest_timer }, "halt_timer_30us_off", 0, 30000 },
-	{ { guest_timer }, "halt_timer_10ms", POLL_NS, 10000000 },
+	{ { guest_timer }, "halt_timer_10ms", POLL_NS, 10000000, 2 },
 	{ { guest_ping, guest_pong }, "pingpong_polled", POLL_NS },
 	{ { guest_ping, guest_pong }, "pingpong_off", 0 },
 };
@@ -289,17 +450,19 @@ static void print_row(const struct row *row, int64_t *s, int n)
 
 static void run_row(const struct row *row, int n, bool raw)
 {
+	int fewer = max(row->fewer, 1), warm_up = WARM_UP / fewer;
 	struct kvm_vcpu *vcpus[MAX_VCPUS], *vcpu;
 	struct vcpu_stats stats[MAX_VCPUS];
 	pthread_t threads[MAX_VCPUS];
 	struct kvm_vm *vm;
 	int i;
 
+	n = (n + fewer - 1) / fewer;
 	vm = vm_create(MAX_VCPUS);
 	vm_enable_cap(vm, KVM_CAP_HALT_POLL, row->poll_ns);
 	for (i = 0; i < MAX_VCPUS; i++)
 		vm_install_exception_handler(vm, WAKE_VECTOR + i, guest_wake_handler);
-	write_guest_global(vm, rounds, (uint64_t)WARM_UP + n);
+	write_guest_global(vm, rounds, (uint64_t)warm_up + n);
 	write_guest_global(vm, delay, ns_to_guest_tsc(row->delay_ns));
 
 	for (i = 0; i < row_vcpus(row); i++) {
@@ -321,10 +484,10 @@ static void run_row(const struct row *row, int n, bool raw)
 	if (raw) {
 		printf("samples %s", row->name);
 		for (i = 0; i < n; i++)
-			printf(" %ld", samples[WARM_UP + i]);
+			printf(" %ld", samples[warm_up + i]);
 		printf("\n");
 	}
-	print_row(row, samples + WARM_UP, n);
+	print_row(row, samples + warm_up, n);
 	print_stats(row, stats);
 
 	for (i = 0; i < row_vcpus(row); i++)
@@ -336,19 +499,42 @@ static void help(char *name)
 {
 	int i;
 
-	printf("usage: %s [-h] [-n samples] [-r row] [-s]\n\n", name);
+	printf("usage: %s [-h] [-n samples] [-r row]... [-s]\n\n", name);
 	printf("-n: How many samples a row takes (default 300, at most %d).\n",
 	       MAX_ROUNDS - WARM_UP);
-	printf("-r: Measure this row only; one of:\n");
+	printf("-r: Measure only rows that are named like this; any of:\n");
 	for (i = 0; i < ARRAY_SIZE(rows); i++)
 		printf("    %s\n", rows[i].name);
 	printf("-s: Print the samples too.\n");
 }
 
+static bool wanted[ARRAY_SIZE(rows)];
+
+static bool want(const char *name)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (!strcmp(name, rows[i].name)) {
+			wanted[i] = true;
+			return true;
+		}
+	}
+
+	return false;
+}
+
+static void print_tsc_khz(void)
+{
+	struct kvm_vm *vm = vm_create(1);
+
+	printf("tsc_khz %lu\n", guest_tsc_khz);
+	kvm_vm_free(vm);
+}
+
 int main(int argc, char *argv[])
 {
-	const char *only = NULL;
-	bool raw = false, found = false;
+	bool raw = false, all = true;
 	int opt, i, n = 300;
 
 	while ((opt = getopt(argc, argv, "hn:r:s")) != -1) {
@@ -359,7 +545,12 @@ int main(int argc, char *argv[])
 				    "At most %d samples", MAX_ROUNDS - WARM_UP);
 			break;
 		case 'r':
-			only = optarg;
+			if (!want(optarg)) {
+				fprintf(stderr, "%s: no row '%s'; -h lists them\n",
+					argv[0], optarg);
+				return KSFT_FAIL;
+			}
+			all = false;
 			break;
 		case 's':
 			raw = true;
@@ -374,28 +565,17 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 
+	print_tsc_khz();
+
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
-		if (only && strcmp(only, rows[i].name))
+		if (!all && !wanted[i])
 			continue;
-
-		if (!found) {
-			struct kvm_vm *vm = vm_create(1);
-
-			printf("tsc_khz %lu\n", guest_tsc_khz);
-			kvm_vm_free(vm);
-		}
-		found = true;
 
 		if (row_vcpus(&rows[i]) > CPU_COUNT(&host_cpus)) {
 			printf("# row %s left out: it takes 2 CPUs\n", rows[i].name);
 			continue;
 		}
 		run_row(&rows[i], n, raw);
-	}
-
-	if (!found) {
-		fprintf(stderr, "%s: no row '%s'; -h lists them\n", argv[0], only);
-		return KSFT_FAIL;
 	}
 
 	return 0;

@@ -1,0 +1,1327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Prove that a guest's LAPIC timer fires when it has to, and only then: no
+ * interrupt before its deadline, none lost, none twice, none after the timer was
+ * cleared.  Whoever runs the test chooses the backend, by module parameter
+ * kvm_intel.preemption_timer, and with it which of KVM's timers this is about.
+ *
+ * The guest keeps books of what its timer may do (lapic_timer_util.h), and each
+ * interrupt is held against them, on three axes: the timer's mode (one-shot,
+ * periodic, TSC deadline), how the guest waits (it spins, it halts and the host
+ * polls, it halts and the host sleeps), and what happens to an armed timer: it
+ * is rewritten, cleared, masked, switched to another mode, its TSC is moved or
+ * scaled, it is saved and restored into another vCPU.  Races against wake-ups and
+ * migration from CPU to CPU are lapic_timer_stress_test's.
+ *
+ * A KVM that has statistics on its LAPIC timers is also tested for what they say:
+ * which backend did the work, and how often the host's timer had to be programmed.
+ * It has to follow changes of the TSC, too, where others follow only sometimes.
+ */
+#include <signal.h>
+#include <sys/time.h>
+
+#include "kvm_test_harness.h"
+#include "lapic_timer_util.h"
+
+/* Until an interrupt counts as lost. */
+#define BOUND_NS	(5000 * MS)
+/* A halt is polled for so long, where it is polled at all. */
+#define WINDOW_NS	(20 * MS)
+/* How long to look for interrupts that must not come. */
+#define LINGER_NS	(300 * US)
+
+#define KICK_VECTOR	0x40
+
+/* What the one vCPU of most tests is to do, and how. */
+static struct {
+	void (*fn)(struct timer *t);
+	enum timer_mode mode;
+	bool halts;
+	uint64_t kicked;
+	/* Arguments and results of some. */
+	uint64_t nr;
+	uint64_t ns;
+	uint64_t step_ns;
+} request;
+
+/* What the guest asks of the host by GUEST_SYNC(). */
+enum stage {
+	/* It has done what it was told. */
+	STAGE_DONE,
+	/* To be woken in a while by something that is no timer. */
+	STAGE_KICK,
+	/* The host's turn, while the timer runs. */
+	STAGE_HOST,
+	/* Not asked for: time is up. */
+	STAGE_INTERRUPTED,
+};
+
+static void guest_kick_handler(struct ex_regs *regs)
+{
+	WRITE_ONCE(request.kicked, 1);
+	guest_end_irq(regs);
+}
+
+static void guest_wait(void)
+{
+	if (request.halts)
+		guest_halt();
+	else
+		guest_spin_once();
+}
+
+/* Waits for nothing to happen, halted if that is how this guest waits. */
+static void guest_linger(void)
+{
+	if (!request.halts) {
+		guest_spin(LINGER_NS);
+		return;
+	}
+
+	request.kicked = 0;
+	GUEST_SYNC(STAGE_KICK);
+	while (!READ_ONCE(request.kicked))
+		guest_halt();
+}
+
+static void guest_wait_fired(struct timer *t, uint64_t times)
+{
+	uint64_t nr = t->fired + times;
+
+	while (READ_ONCE(t->deadline) && READ_ONCE(t->fired) < nr)
+		guest_wait();
+	/* More than that only if it goes on and on. */
+	GUEST_ASSERT(t->fired == nr || (t->fired > nr && t->deadline));
+}
+
+/* An armed timer fires once, or on and on; leaves it cleared. */
+static void guest_expect(struct timer *t)
+{
+	if (t->mode != PERIODIC) {
+		guest_wait_fired(t, 1);
+		GUEST_ASSERT_EQ(t->deadline, 0);
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+	} else {
+		guest_wait_fired(t, 3);
+		guest_clear(t);
+	}
+}
+
+static void guest_code(void)
+{
+	struct timer *t = &timers[0];
+
+	guest_init(t, 0, request.mode);
+
+	for (;;) {
+		GUEST_SYNC(STAGE_DONE);
+		request.fn(t);
+	}
+}
+
+static const struct {
+	const char *name;
+	const char *value;
+} params[] = {
+	{ "halt_poll_governor", "static" },
+	{ "halt_poll_ns_grow_start", "20000000" },
+	{ "lapic_timer_lazy", "Y" },
+	{ "lapic_timer_poll", "Y" },
+};
+
+static char param_saved[ARRAY_SIZE(params)][32];
+static bool param_known[ARRAY_SIZE(params)];
+
+static void set_params(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(params); i++)
+		if (param_known[i])
+			kvm_param_write(params[i].name, params[i].value);
+}
+
+static void save_params(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(params); i++) {
+		param_known[i] = kvm_has_param(params[i].name);
+		if (param_known[i])
+			kvm_param_read(params[i].name, param_saved[i],
+				       sizeof(param_saved[i]));
+	}
+}
+
+static void restore_params(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(params); i++)
+		if (param_known[i])
+			__kvm_param_write(params[i].name, param_saved[i]);
+}
+
+/* A VM with its one vCPU, which runs in this thread. */
+struct rig {
+	struct kvm_vm *vm;
+	struct kvm_vcpu *vcpu;
+	struct vcpu_stats stats;
+	typeof(request) *request;
+	uint64_t poll_ns;
+};
+
+static struct kvm_run *alarmed;
+
+/* Before KVM_RUN or in it: either way it returns. */
+static void on_alarm(int nr)
+{
+	if (alarmed)
+		WRITE_ONCE(alarmed->immediate_exit, 1);
+}
+
+static void set_alarm(uint64_t ns)
+{
+	struct itimerval it = {
+		.it_value.tv_sec = ns / NSEC_PER_SEC,
+		.it_value.tv_usec = ns % NSEC_PER_SEC / 1000,
+	};
+
+	TEST_ASSERT(!setitimer(ITIMER_REAL, &it, NULL), "setitimer() failed");
+}
+
+static enum stage rig_stage(struct rig *rig)
+{
+	struct ucall uc;
+
+	switch (get_ucall(rig->vcpu, &uc)) {
+	case UCALL_SYNC:
+		return uc.args[1];
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit: %s",
+			  exit_reason_str(rig->vcpu->run->exit_reason));
+	}
+
+	return STAGE_DONE;
+}
+
+/* Runs the vCPU until it asks for something, and for so long at most. */
+static enum stage rig_run_for(struct rig *rig, uint64_t ns)
+{
+	int r;
+
+	alarmed = rig->vcpu->run;
+	alarmed->immediate_exit = 0;
+	set_alarm(ns);
+	r = __vcpu_run(rig->vcpu);
+	TEST_ASSERT(!r || errno == EINTR, "KVM_RUN failed, errno: %d (%s)",
+		    errno, strerror(errno));
+	set_alarm(0);
+	alarmed = NULL;
+	rig->vcpu->run->immediate_exit = 0;
+
+	return r ? STAGE_INTERRUPTED : rig_stage(rig);
+}
+
+static void rig_kick(struct rig *rig)
+{
+	struct kvm_msi msi = {
+		.address_lo = APIC_DEFAULT_GPA,
+		.data = KICK_VECTOR,
+	};
+
+	TEST_ASSERT(__vm_ioctl(rig->vm, KVM_SIGNAL_MSI, &msi) > 0,
+		    "KVM_SIGNAL_MSI failed, errno: %d (%s)", errno, strerror(errno));
+}
+
+static void rig_report(struct rig *rig)
+{
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+
+	TEST_FAIL("The timer was lost: armed %lu times, fired %lu, now due at %lu",
+		  t->armed, t->fired, t->deadline);
+}
+
+/* Until it is the host's turn, or the guest is done. */
+static enum stage rig_run(struct rig *rig)
+{
+	enum stage stage = rig_run_for(rig, BOUND_NS);
+
+	while (stage == STAGE_KICK) {
+		stage = rig_run_for(rig, LINGER_NS);
+		if (stage == STAGE_INTERRUPTED) {
+			rig_kick(rig);
+			stage = rig_run_for(rig, BOUND_NS);
+		}
+	}
+	if (stage == STAGE_INTERRUPTED)
+		rig_report(rig);
+	return stage;
+}
+
+static void rig_start(struct rig *rig, void (*fn)(struct timer *t))
+{
+	rig->request->fn = fn;
+}
+
+static void rig_finish(struct rig *rig)
+{
+	TEST_ASSERT_EQ(rig_run(rig), STAGE_DONE);
+}
+
+static void rig_do(struct rig *rig, void (*fn)(struct timer *t))
+{
+	rig_start(rig, fn);
+	rig_finish(rig);
+}
+
+/* The guest is to be found waiting for its timer. */
+static void rig_run_until_armed(struct rig *rig)
+{
+	TEST_ASSERT_EQ(rig_run(rig), STAGE_HOST);
+	TEST_ASSERT_EQ(rig_run_for(rig, 1 * MS), STAGE_INTERRUPTED);
+}
+
+static void rig_vcpu_init(struct rig *rig)
+{
+	vcpu_set_tsc_deadline(rig->vcpu);
+	if (kvm_cpu_has(X86_FEATURE_TSC_ADJUST))
+		vcpu_set_cpuid_feature(rig->vcpu, X86_FEATURE_TSC_ADJUST);
+	vcpu_stats_open(&rig->stats, rig->vcpu);
+	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, rig->poll_ns);
+}
+
+/* A halt that opens the window, where that is up to KVM. */
+static void guest_warm_up(struct timer *t)
+{
+	guest_arm(t, 1 * MS);
+	guest_expect(t);
+}
+
+static void rig_create(struct rig *rig, enum timer_mode mode, bool halts,
+		       uint64_t poll_ns)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+
+	sigaction(SIGALRM, &action, NULL);
+	set_params();
+	kvm_pin_this_task_to_pcpu(host_cpu(0));
+
+	rig->poll_ns = poll_ns;
+	rig->vm = vm_create_with_one_vcpu(&rig->vcpu, guest_code);
+	rig_vcpu_init(rig);
+	vm_install_exception_handler(rig->vm, TIMER_VECTOR, guest_timer_handler);
+	vm_install_exception_handler(rig->vm, KICK_VECTOR, guest_kick_handler);
+
+	rig->request = addr_gva2hva(rig->vm, (vm_vaddr_t)&request);
+	rig->request->mode = mode;
+	rig->request->halts = halts;
+	rig_finish(rig);
+	rig_do(rig, guest_warm_up);
+}
+
+static void rig_destroy(struct rig *rig)
+{
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+
+	if (t->phantoms)
+		ksft_print_msg("%lu interrupts were delivered again\n", t->phantoms);
+	vcpu_stats_close(&rig->stats);
+	kvm_vm_free(rig->vm);
+}
+
+/* Does this KVM tell what its timers do? */
+static bool rig_has_stats(struct rig *rig)
+{
+	uint64_t val;
+
+	return __vcpu_stat(&rig->stats, "lapic_timer_hv_arms", &val, 1);
+}
+
+FIXTURE(lapic_timer) {
+	struct rig rig;
+};
+
+FIXTURE_VARIANT(lapic_timer) {
+	enum timer_mode mode;
+	bool halts;
+	uint64_t poll_ns;
+};
+
+FIXTURE_VARIANT_ADD(lapic_timer, oneshot_spin) { ONESHOT };
+FIXTURE_VARIANT_ADD(lapic_timer, oneshot_poll) { ONESHOT, true, WINDOW_NS };
+FIXTURE_VARIANT_ADD(lapic_timer, oneshot_sleep) { ONESHOT, true };
+FIXTURE_VARIANT_ADD(lapic_timer, periodic_spin) { PERIODIC };
+FIXTURE_VARIANT_ADD(lapic_timer, periodic_poll) { PERIODIC, true, WINDOW_NS };
+FIXTURE_VARIANT_ADD(lapic_timer, periodic_sleep) { PERIODIC, true };
+FIXTURE_VARIANT_ADD(lapic_timer, deadline_spin) { DEADLINE };
+FIXTURE_VARIANT_ADD(lapic_timer, deadline_poll) { DEADLINE, true, WINDOW_NS };
+FIXTURE_VARIANT_ADD(lapic_timer, deadline_sleep) { DEADLINE, true };
+
+FIXTURE_SETUP(lapic_timer)
+{
+	rig_create(&self->rig, variant->mode, variant->halts, variant->poll_ns);
+}
+
+FIXTURE_TEARDOWN(lapic_timer)
+{
+	rig_destroy(&self->rig);
+}
+
+static void guest_fires(struct timer *t)
+{
+	static const uint64_t delays[] = { 20 * US, 200 * US, 500 * US, 2 * MS };
+	int i;
+
+	for (i = 0; i < 4 * ARRAY_SIZE(delays); i++) {
+		guest_arm(t, delays[i % ARRAY_SIZE(delays)]);
+		guest_expect(t);
+		if (i % 4 == 3)
+			guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, fires_once)
+{
+	rig_do(&self->rig, guest_fires);
+}
+
+static void guest_expect_at_once(struct timer *t, int64_t ahead)
+{
+	if (t->mode == DEADLINE)
+		guest_arm_at(t, rdtsc() + ahead);
+	else
+		guest_arm_count(t, max_t(int64_t, ahead, 1));
+
+	guest_expect(t);
+	guest_linger();
+}
+
+/* Deadlines in the past, now, and one tick ahead. */
+static void guest_at_once(struct timer *t)
+{
+	static const int64_t ahead[] = { -1000000, -1, 0, 1, 2, 100 };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(ahead); i++)
+		guest_expect_at_once(t, ahead[i]);
+
+	if (t->mode != DEADLINE)
+		return;
+
+	guest_arm_at(t, 1);
+	guest_expect(t);
+	guest_linger();
+}
+
+TEST_F(lapic_timer, past_now_and_next_tick)
+{
+	rig_do(&self->rig, guest_at_once);
+}
+
+static const uint64_t far[] = {
+	1ull << 31, (1ull << 32) - 1, 1ull << 32, (1ull << 32) + 1, 1ull << 63,
+};
+
+static void guest_arm_far(struct timer *t, uint64_t ticks)
+{
+	if (t->mode == DEADLINE)
+		guest_arm_at(t, rdtsc() + ticks);
+	else
+		guest_arm_count(t, min_t(uint64_t, ticks, UINT32_MAX));
+}
+
+/* Far ones do not fire; they can be cleared, and replaced by a near one. */
+static void guest_far(struct timer *t)
+{
+	uint64_t fired = t->fired;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(far); i++) {
+		guest_arm_far(t, far[i]);
+		guest_linger();
+		GUEST_ASSERT_EQ(t->fired, fired);
+		guest_clear(t);
+		guest_linger();
+
+		guest_arm_far(t, far[i]);
+		guest_linger();
+		GUEST_ASSERT_EQ(t->fired, fired);
+		guest_arm(t, 200 * US);
+		guest_expect(t);
+		fired = t->fired;
+		guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, far)
+{
+	rig_do(&self->rig, guest_far);
+}
+
+/* Nearer and farther, now and then one that fires meanwhile. */
+static void guest_rewrites(struct timer *t)
+{
+	struct guest_random_state rng = new_guest_random_state(1);
+	int i, j;
+
+	for (i = 0; i < 50; i++) {
+		for (j = guest_random_u32(&rng) % 8; j; j--) {
+			guest_arm(t, (20 + guest_random_u32(&rng) % 400) * US);
+			guest_spin(guest_random_u32(&rng) % (100 * US));
+		}
+		guest_arm(t, (10 + guest_random_u32(&rng) % 300) * US);
+		guest_expect(t);
+	}
+	guest_linger();
+}
+
+TEST_F(lapic_timer, rewritten)
+{
+	rig_do(&self->rig, guest_rewrites);
+}
+
+/*
+ * Whether an interrupt that was due while masked comes after all when it is
+ * unmasked is not asked here: processors drop it, KVM may do either.
+ */
+static void guest_unmask(struct timer *t)
+{
+	guest_book(t, 1, t->mode == PERIODIC);
+	guest_timer_switch(t, t->mode, 0);
+	guest_linger();
+	guest_clear(t);
+	guest_spin(10 * US);
+}
+
+static void guest_mask(struct timer *t)
+{
+	bool was = guest_book(t, 0, 0);
+
+	guest_timer_switch(t, t->mode, APIC_LVT_MASKED);
+	guest_book_stale(t, was);
+}
+
+static void guest_masked(struct timer *t)
+{
+	uint64_t deadline, period;
+
+	/* Armed masked, and unmasked after it was due. */
+	guest_mask(t);
+	guest_arm(t, 200 * US);
+	guest_book(t, 0, 0);
+	guest_linger();
+	guest_linger();
+	guest_unmask(t);
+
+	/* Masked after it was armed. */
+	guest_arm(t, 200 * US);
+	guest_mask(t);
+	guest_linger();
+	guest_linger();
+	guest_unmask(t);
+
+	/* Unmasked before it is due. */
+	guest_arm(t, 10 * MS);
+	deadline = t->deadline;
+	period = t->period;
+	guest_mask(t);
+	guest_linger();
+	guest_book(t, deadline, period);
+	guest_timer_switch(t, t->mode, 0);
+	if (rdtsc() < deadline) {
+		guest_expect(t);
+		guest_linger();
+	} else {
+		guest_unmask(t);
+	}
+}
+
+TEST_F(lapic_timer, masked)
+{
+	rig_do(&self->rig, guest_masked);
+}
+
+/* Between counter and deadline: what was armed is gone, and stays so. */
+static void guest_switch_disarms(struct timer *t, enum timer_mode to)
+{
+	bool was = guest_book(t, 0, 0);
+
+	guest_timer_switch(t, to, 0);
+	guest_book_stale(t, was);
+	guest_linger();
+	guest_linger();
+
+	/* The register of the other mode does nothing. */
+	if (to == DEADLINE)
+		x2apic_write_reg(APIC_TMICT, 50 * US);
+	else
+		wrmsr(MSR_IA32_TSC_DEADLINE, rdtsc() + ns_to_guest_tsc(50 * US));
+	guest_linger();
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMCCT), 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+}
+
+/* From one counting mode to the other: the count goes on, if it still runs. */
+static void guest_switch_goes_on(struct timer *t, enum timer_mode to, uint64_t ns)
+{
+	enum timer_mode from = t->mode;
+
+	for (;;) {
+		t->period = to == PERIODIC ? ns_to_guest_tsc(ns - ns / 1000) : 0;
+		guest_timer_switch(t, to, 0);
+		if (rdtsc() < t->deadline)
+			break;
+
+		guest_clear(t);
+		guest_spin(10 * US);
+		guest_timer_switch(t, from, 0);
+		guest_arm(t, ns);
+	}
+
+	guest_expect(t);
+	guest_linger();
+}
+
+static void guest_switches(struct timer *t)
+{
+	enum timer_mode from, to;
+
+	for (from = 0; from < NR_MODES; from++) {
+		for (to = 0; to < NR_MODES; to++) {
+			if (from == to || (from != request.mode && to != request.mode))
+				continue;
+
+			guest_timer_switch(t, from, 0);
+			guest_arm(t, 300 * US);
+			if (from == DEADLINE || to == DEADLINE)
+				guest_switch_disarms(t, to);
+			else
+				guest_switch_goes_on(t, to, 300 * US);
+
+			guest_arm(t, 200 * US);
+			guest_expect(t);
+		}
+	}
+}
+
+TEST_F(lapic_timer, mode_switched)
+{
+	rig_do(&self->rig, guest_switches);
+}
+
+/* Interrupts are off for some 50 us: not for long, even for an emulator. */
+static void guest_clears(struct timer *t)
+{
+	struct guest_random_state rng = new_guest_random_state(1);
+	uint64_t end;
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		guest_arm(t, 50 * US);
+		end = rdtsc() + ns_to_guest_tsc(35 * US + guest_random_u32(&rng) % (20 * US));
+		if (i % 2)
+			guest_spin_until(end);
+		while (rdtsc() < end)
+			;
+		guest_clear(t);
+		guest_spin(30 * US);
+	}
+	guest_linger();
+}
+
+TEST_F(lapic_timer, cleared_while_firing)
+{
+	rig_do(&self->rig, guest_clears);
+}
+
+static void guest_migrates(struct timer *t)
+{
+	int i;
+
+	for (i = 0; i < request.nr; i++) {
+		guest_arm(t, request.ns);
+		GUEST_SYNC(STAGE_HOST);
+		guest_expect(t);
+		guest_linger();
+	}
+}
+
+static void rig_get_lapic(struct rig *rig, struct kvm_lapic_state *lapic,
+			  uint64_t *deadline)
+{
+	vcpu_ioctl(rig->vcpu, KVM_GET_LAPIC, lapic);
+	*deadline = vcpu_get_msr(rig->vcpu, MSR_IA32_TSC_DEADLINE);
+}
+
+/* In this order: the deadline is ignored in any other mode. */
+static void rig_set_lapic(struct rig *rig, struct kvm_lapic_state *lapic,
+			  uint64_t deadline)
+{
+	vcpu_ioctl(rig->vcpu, KVM_SET_LAPIC, lapic);
+	vcpu_set_msr(rig->vcpu, MSR_IA32_TSC_DEADLINE, deadline);
+}
+
+static void rig_migrate(struct rig *rig)
+{
+	struct kvm_lapic_state lapic;
+	struct kvm_x86_state *state;
+	uint64_t deadline;
+
+	/* First the timer, then the TSC: it may fire later by that, not earlier. */
+	vcpu_run_complete_io(rig->vcpu);
+	rig_get_lapic(rig, &lapic, &deadline);
+	state = vcpu_save_state(rig->vcpu);
+
+	vcpu_stats_close(&rig->stats);
+	kvm_vm_release(rig->vm);
+	rig->vcpu = vm_recreate_with_one_vcpu(rig->vm);
+	rig_vcpu_init(rig);
+	vcpu_load_state(rig->vcpu, state);
+	rig_set_lapic(rig, &lapic, deadline);
+	kvm_x86_state_cleanup(state);
+}
+
+TEST_F(lapic_timer, saved_and_restored)
+{
+	struct rig *rig = &self->rig;
+	struct kvm_lapic_state lapic;
+	uint64_t deadline;
+	int i;
+
+	rig->request->nr = 4;
+	rig->request->ns = 20 * MS;
+	rig_start(rig, guest_migrates);
+
+	for (i = 0; i < rig->request->nr; i++) {
+		rig_run_until_armed(rig);
+		if (i % 2) {
+			rig_get_lapic(rig, &lapic, &deadline);
+			rig_set_lapic(rig, &lapic, deadline);
+		} else {
+			rig_migrate(rig);
+		}
+	}
+	rig_finish(rig);
+}
+
+static uint64_t rig_tsc_offset(struct rig *rig)
+{
+	uint64_t offset;
+
+	vcpu_device_attr_get(rig->vcpu, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET,
+			     &offset);
+	return offset;
+}
+
+static void rig_move_tsc(struct rig *rig, int64_t ticks)
+{
+	uint64_t offset = rig_tsc_offset(rig) + ticks;
+
+	vcpu_device_attr_set(rig->vcpu, KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET,
+			     &offset);
+}
+
+static void rig_write_tsc(struct rig *rig, int64_t ticks)
+{
+	vcpu_set_msr(rig->vcpu, MSR_IA32_TSC,
+		     vcpu_get_msr(rig->vcpu, MSR_IA32_TSC) + ticks);
+}
+
+/*
+ * Books in the TSC are of no use to a counter once the TSC was moved; it is to
+ * fire after its time, whatever the TSC says.
+ */
+static void guest_tsc_moves(struct timer *t)
+{
+	guest_arm(t, request.ns);
+	if (t->mode != DEADLINE)
+		t->deadline = 1;
+	GUEST_SYNC(STAGE_HOST);
+	guest_expect(t);
+	guest_linger();
+}
+
+/*
+ * The TSC jumps over the deadline, by more than the second that KVM takes for an
+ * attempt to synchronize TSCs: the timer fires at once.
+ */
+static void rig_move_tsc_over(struct rig *rig,
+			      void (*move)(struct rig *rig, int64_t ticks))
+{
+	uint64_t start;
+
+	rig->request->ns = 3000 * MS;
+	rig_start(rig, guest_tsc_moves);
+	rig_run_until_armed(rig);
+	move(rig, ns_to_guest_tsc(3000 * MS));
+	start = now_ns();
+	rig_finish(rig);
+	TEST_ASSERT(now_ns() - start < 1000 * MS,
+		    "The timer fired %lu ms after the TSC had passed its deadline",
+		    (now_ns() - start) / 1000000);
+}
+
+/* It jumps back: the timer does not fire before it has got there again. */
+static void rig_move_tsc_back(struct rig *rig,
+			      void (*move)(struct rig *rig, int64_t ticks))
+{
+	rig->request->ns = 20 * MS;
+	rig_start(rig, guest_tsc_moves);
+	rig_run_until_armed(rig);
+	move(rig, -ns_to_guest_tsc(3000 * MS));
+	TEST_ASSERT_EQ(rig_run_for(rig, 40 * MS), STAGE_INTERRUPTED);
+	move(rig, ns_to_guest_tsc(3000 * MS));
+	rig_finish(rig);
+}
+
+static void rig_tsc_moves(struct rig *rig,
+			  void (*move)(struct rig *rig, int64_t ticks))
+{
+	int i;
+
+	if (rig->request->mode == DEADLINE) {
+		rig_move_tsc_over(rig, move);
+		rig_move_tsc_back(rig, move);
+		return;
+	}
+
+	rig->request->ns = 20 * MS;
+	for (i = 0; i < 4; i++) {
+		rig_start(rig, guest_tsc_moves);
+		rig_run_until_armed(rig);
+		move(rig, ns_to_guest_tsc(3000 * MS) * (i % 2 ? -1 : 1));
+		rig_finish(rig);
+	}
+}
+
+TEST_F(lapic_timer, tsc_offset_changed)
+{
+	if (!rig_has_stats(&self->rig))
+		SKIP(return, "This KVM does not follow changes of the TSC");
+	if (__vcpu_has_device_attr(self->rig.vcpu, KVM_VCPU_TSC_CTRL,
+				   KVM_VCPU_TSC_OFFSET))
+		SKIP(return, "takes KVM_VCPU_TSC_OFFSET");
+
+	rig_tsc_moves(&self->rig, rig_move_tsc);
+}
+
+TEST_F(lapic_timer, tsc_written_by_host)
+{
+	if (!rig_has_stats(&self->rig))
+		SKIP(return, "This KVM does not follow changes of the TSC");
+
+	rig_tsc_moves(&self->rig, rig_write_tsc);
+}
+
+static void guest_adjust(int64_t ns)
+{
+	wrmsr(MSR_IA32_TSC_ADJUST, rdmsr(MSR_IA32_TSC_ADJUST) + ns_to_guest_tsc(ns));
+}
+
+static void guest_adjusts(struct timer *t)
+{
+	guest_arm(t, 1000 * MS);
+	if (t->mode != DEADLINE)
+		t->deadline = 1;
+	guest_spin(20 * US);
+	GUEST_ASSERT_EQ(t->fired, request.nr);
+
+	guest_adjust(2000 * MS);
+	guest_expect(t);
+	guest_linger();
+}
+
+/* By the guest itself; a counter goes on as if nothing had happened. */
+TEST_F(lapic_timer, tsc_adjusted_by_guest)
+{
+	struct rig *rig = &self->rig;
+	uint64_t start = now_ns();
+	struct timer *t;
+
+	if (!rig_has_stats(rig))
+		SKIP(return, "This KVM does not follow changes of the TSC");
+	if (!kvm_cpu_has(X86_FEATURE_TSC_ADJUST))
+		SKIP(return, "takes MSR_IA32_TSC_ADJUST");
+	if (variant->mode != DEADLINE)
+		SKIP(return, "takes the TSC deadline");
+
+	t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+	rig->request->nr = t->fired;
+	rig_do(rig, guest_adjusts);
+	TEST_ASSERT(now_ns() - start < 900 * MS,
+		    "The timer did not fire when its deadline was jumped over");
+}
+
+/* Another frequency; the TSC goes on from where it was. */
+static void rig_scale_tsc(struct rig *rig, uint64_t khz)
+{
+	uint64_t tsc = vcpu_get_msr(rig->vcpu, MSR_IA32_TSC);
+
+	vcpu_ioctl(rig->vcpu, KVM_SET_TSC_KHZ, (void *)khz);
+	rig_move_tsc(rig, tsc - vcpu_get_msr(rig->vcpu, MSR_IA32_TSC));
+	write_guest_global(rig->vm, guest_tsc_khz, khz);
+}
+
+TEST_F(lapic_timer, tsc_scaled)
+{
+	struct rig *rig = &self->rig;
+	uint64_t khz = guest_tsc_khz;
+	int i;
+
+	if (!kvm_has_cap(KVM_CAP_TSC_CONTROL))
+		SKIP(return, "takes TSC scaling");
+	if (!rig_has_stats(rig))
+		SKIP(return, "This KVM does not follow changes of the TSC");
+
+	rig_scale_tsc(rig, khz / 2);
+	rig_do(rig, guest_fires);
+	rig_do(rig, guest_at_once);
+	rig_do(rig, guest_far);
+
+	for (i = 0; i < 4; i++) {
+		rig->request->ns = 20 * MS;
+		rig_start(rig, guest_tsc_moves);
+		rig_run_until_armed(rig);
+		rig_scale_tsc(rig, i % 2 ? khz / 2 : khz * 2 / 3);
+		rig_finish(rig);
+	}
+
+	rig_scale_tsc(rig, khz);
+	rig_do(rig, guest_fires);
+}
+
+/* Armed in xAPIC mode, and then the APIC is switched to x2APIC mode. */
+static void guest_apic_modes(struct timer *t)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		xapic_enable();
+		xapic_write_reg(APIC_LVTT, lvt_modes[t->mode] | t->vector);
+		xapic_write_reg(APIC_TDCR, TDCR_DIVIDE_1);
+		if (t->mode == DEADLINE) {
+			guest_book(t, rdtsc() + ns_to_guest_tsc(300 * US), 0);
+			wrmsr(MSR_IA32_TSC_DEADLINE, t->deadline);
+		} else {
+			guest_book(t, rdtsc() + ns_to_guest_tsc(298 * US),
+				   t->mode == PERIODIC ? ns_to_guest_tsc(299 * US) : 0);
+			xapic_write_reg(APIC_TMICT, 300 * US);
+		}
+		x2apic_enable();
+		guest_expect(t);
+		/* The last tick's, if that one was just under way. */
+		guest_spin(10 * US);
+	}
+	guest_linger();
+}
+
+TEST_F(lapic_timer, apic_mode_switched)
+{
+	struct rig *rig = &self->rig;
+
+	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
+	rig_do(rig, guest_apic_modes);
+}
+
+/* What KVM says of its timers. */
+struct counts {
+	uint64_t hv_arms, host_arms;
+	uint64_t hv_expired, host_expired, poll_expired;
+	uint64_t halt_no_host, host_saved, useless;
+	uint64_t erange, hv_early;
+};
+
+static const struct {
+	const char *name;
+	size_t offset;
+} stats[] = {
+#define STAT(field)	{ "lapic_timer_" #field, offsetof(struct counts, field) }
+	STAT(hv_arms),
+	STAT(host_arms),
+	STAT(hv_expired),
+	STAT(host_expired),
+	STAT(poll_expired),
+	STAT(halt_no_host),
+	STAT(host_saved),
+	STAT(useless),
+	STAT(erange),
+	STAT(hv_early),
+};
+
+static struct counts rig_counts(struct rig *rig)
+{
+	struct counts c;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(stats); i++)
+		*(uint64_t *)((void *)&c + stats[i].offset) =
+			vcpu_stat(&rig->stats, stats[i].name);
+	return c;
+}
+
+/* What comes of fn. */
+static struct counts rig_count(struct rig *rig, void (*fn)(struct timer *t))
+{
+	struct counts before = rig_counts(rig), c;
+	uint64_t *from = (void *)&before, *to = (void *)&c;
+	int i;
+
+	rig_do(rig, fn);
+	c = rig_counts(rig);
+	for (i = 0; i < sizeof(c) / sizeof(*to); i++)
+		to[i] -= from[i];
+	return c;
+}
+
+static void print_counts(const struct counts *c)
+{
+	int i;
+
+	ksft_print_msg("counts:");
+	for (i = 0; i < ARRAY_SIZE(stats); i++)
+		printf(" %s %lu", stats[i].name + strlen("lapic_timer_"),
+		       *(uint64_t *)((void *)c + stats[i].offset));
+	printf("\n");
+}
+
+#define ASSERT_COUNT(a, op, b)						\
+do {									\
+	uint64_t __a = (a), __b = (b);					\
+	bool __ok = __a op __b;						\
+									\
+	if (!__ok)							\
+		print_counts(&c);					\
+	TEST_ASSERT(__ok, "%s is %lu, %s is %lu", #a, __a, #b, __b);	\
+} while (0)
+
+/* Some disturbance may come in between: then it is worth another try. */
+#define TRIES		10
+#define HALTS		10
+
+FIXTURE(lapic_timer_stats) {
+	struct rig rig;
+	/* It has a timer that ends the guest by itself. */
+	bool hv;
+};
+
+FIXTURE_VARIANT(lapic_timer_stats) {
+	enum timer_mode mode;
+};
+
+FIXTURE_VARIANT_ADD(lapic_timer_stats, oneshot) { .mode = ONESHOT };
+FIXTURE_VARIANT_ADD(lapic_timer_stats, periodic) { .mode = PERIODIC };
+FIXTURE_VARIANT_ADD(lapic_timer_stats, deadline) { .mode = DEADLINE };
+
+FIXTURE_SETUP(lapic_timer_stats)
+{
+	rig_create(&self->rig, variant->mode, true, WINDOW_NS);
+	if (!rig_has_stats(&self->rig))
+		SKIP(return, "This KVM has no statistics on its LAPIC timers");
+
+	self->hv = vcpu_stat(&self->rig.stats, "lapic_timer_hv_arms") > 0;
+}
+
+FIXTURE_TEARDOWN(lapic_timer_stats)
+{
+	rig_destroy(&self->rig);
+}
+
+/* request.nr halts, or ticks, of request.ns each. */
+static void guest_halts(struct timer *t)
+{
+	int i;
+
+	if (t->mode == PERIODIC) {
+		guest_arm(t, request.ns);
+		guest_wait_fired(t, request.nr);
+		guest_clear(t);
+		return;
+	}
+
+	for (i = 0; i < request.nr; i++) {
+		guest_arm(t, request.ns);
+		guest_expect(t);
+	}
+}
+
+static struct counts rig_halt(struct rig *rig, uint64_t nr, uint64_t ns)
+{
+	rig->request->nr = nr;
+	rig->request->ns = ns;
+	return rig_count(rig, guest_halts);
+}
+
+static uint64_t expired(const struct counts *c)
+{
+	return c->hv_expired + c->host_expired + c->poll_expired;
+}
+
+/* Ticks may come while the guest cannot take them, and one before it stops them. */
+static void assert_expired(struct rig *rig, struct counts c, uint64_t nr)
+{
+	if (rig->request->mode == PERIODIC)
+		ASSERT_COUNT(expired(&c), >=, nr);
+	else
+		ASSERT_COUNT(expired(&c), ==, nr);
+}
+
+/* The poll sees the deadline pass, and no host timer is touched for it. */
+TEST_F(lapic_timer_stats, poll_ends_by_deadline)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+	int try;
+
+	for (try = 1; try <= TRIES; try++) {
+		c = rig_halt(rig, HALTS, 3 * MS);
+		if (c.poll_expired == HALTS && (!self->hv || !c.host_arms))
+			break;
+	}
+
+	assert_expired(rig, c, HALTS);
+	if (self->hv) {
+		ASSERT_COUNT(c.poll_expired, ==, HALTS);
+		ASSERT_COUNT(c.host_arms, ==, 0);
+		ASSERT_COUNT(c.host_expired, ==, 0);
+		ASSERT_COUNT(c.halt_no_host, >=, HALTS);
+	} else {
+		/* Once when it is armed, and no more for the halt. */
+		ASSERT_COUNT(c.host_arms, <=, HALTS + 2);
+		ASSERT_COUNT(c.hv_arms + c.hv_expired, ==, 0);
+	}
+}
+
+/* Who sleeps needs the host's timer. */
+TEST_F(lapic_timer_stats, sleep_takes_host_timer)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+
+	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, 0);
+	c = rig_halt(rig, HALTS, 3 * MS);
+	assert_expired(rig, c, HALTS);
+	ASSERT_COUNT(c.host_expired, >=, HALTS / 2);
+	ASSERT_COUNT(c.host_arms, >=, HALTS / 2);
+	ASSERT_COUNT(c.poll_expired, ==, 0);
+}
+
+/* While the guest runs it is the processor's timer, where it has one. */
+TEST_F(lapic_timer_stats, runs_on_its_backend)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+
+	rig->request->halts = false;
+	c = rig_halt(rig, HALTS, 1 * MS);
+	assert_expired(rig, c, HALTS);
+	ASSERT_COUNT(c.poll_expired, ==, 0);
+	if (self->hv) {
+		ASSERT_COUNT(c.hv_expired, >=, HALTS / 2);
+		ASSERT_COUNT(c.hv_arms, >=, HALTS / 2);
+	} else {
+		ASSERT_COUNT(c.host_expired, ==, expired(&c));
+		ASSERT_COUNT(c.host_arms, >, 0);
+		ASSERT_COUNT(c.hv_arms, ==, 0);
+	}
+}
+
+static void guest_too_far(struct timer *t)
+{
+	guest_arm_at(t, rdtsc() + (1ull << 63));
+	guest_spin(100 * US);
+	guest_clear(t);
+}
+
+/* No timer of 32 bits can hold that, at any rate. */
+TEST_F(lapic_timer_stats, erange)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+
+	if (!self->hv || variant->mode != DEADLINE)
+		SKIP(return, "takes a preemption timer and the TSC deadline");
+
+	c = rig_count(rig, guest_too_far);
+	ASSERT_COUNT(c.erange, >, 0);
+	ASSERT_COUNT(expired(&c), ==, 0);
+}
+
+/* As a tick or a timeout is moved: request.nr times, every request.step_ns. */
+static void guest_later(struct timer *t)
+{
+	uint64_t step = ns_to_guest_tsc(request.step_ns);
+	uint64_t next = rdtsc();
+	int i;
+
+	for (i = 0; i < request.nr; i++) {
+		guest_arm(t, request.ns);
+		next += step;
+		guest_spin_until(next);
+		/* If that took longer, the guest does not try to catch up. */
+		next = max(next, rdtsc());
+	}
+	guest_clear(t);
+}
+
+#define LATER_WRITES	1000
+#define LATER_NS	(1 * MS)
+#define LATER_STEP_NS	(20 * US)
+
+static struct counts rig_later(struct rig *rig, uint64_t *ns)
+{
+	struct counts c;
+
+	rig->request->nr = LATER_WRITES;
+	rig->request->ns = LATER_NS;
+	rig->request->step_ns = LATER_STEP_NS;
+
+	*ns = now_ns();
+	c = rig_count(rig, guest_later);
+	*ns = now_ns() - *ns;
+	return c;
+}
+
+/*
+ * The host's timer fires for each deadline that it was set to, and is then set to
+ * the newest: about once each LATER_NS.  1,000 writes take 20 of them, unless the
+ * machine is slow.
+ */
+TEST_F(lapic_timer_stats, lazy_host_timer)
+{
+	struct rig *rig = &self->rig;
+	uint64_t planned_ns = LATER_WRITES * LATER_STEP_NS;
+	struct counts c;
+	uint64_t ns;
+
+	if (self->hv)
+		SKIP(return, "takes a host timer while the guest runs");
+
+	c = rig_later(rig, &ns);
+	print_counts(&c);
+	/* 50 where nothing is in the way. */
+	ASSERT_COUNT(c.host_arms, <=, 10 + 2 * max(ns, planned_ns) / LATER_NS);
+	ASSERT_COUNT(c.host_saved, >=, LATER_WRITES * 9 / 10);
+	ASSERT_COUNT(c.useless, <=, 2000 * ns / NSEC_PER_SEC + 10);
+}
+
+TEST_F(lapic_timer_stats, lazy_off)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+	uint64_t ns;
+
+	if (self->hv)
+		SKIP(return, "takes a host timer while the guest runs");
+
+	kvm_param_write("lapic_timer_lazy", "N");
+	c = rig_later(rig, &ns);
+	ASSERT_COUNT(c.host_arms, >=, LATER_WRITES);
+	ASSERT_COUNT(c.host_saved, ==, 0);
+	/* But for one that fires while it is moved. */
+	ASSERT_COUNT(c.useless, <=, 2);
+}
+
+/* As if there was no polling, the host's timer stands in for the halt. */
+TEST_F(lapic_timer_stats, poll_off)
+{
+	struct rig *rig = &self->rig;
+	struct counts c;
+
+	kvm_param_write("lapic_timer_poll", "N");
+	c = rig_halt(rig, HALTS, 3 * MS);
+	assert_expired(rig, c, HALTS);
+	ASSERT_COUNT(c.poll_expired, ==, 0);
+	ASSERT_COUNT(c.host_arms, >=, HALTS / 2);
+	if (self->hv)
+		ASSERT_COUNT(c.halt_no_host, ==, 0);
+}
+
+/*
+ * Tries to have the host's timer fire for nothing, as often as it can: sets it to
+ * fire soon and moves the deadline away, to and fro; or clears it.
+ */
+static void guest_adversary(struct timer *t)
+{
+	uint64_t end = rdtsc() + ns_to_guest_tsc(request.ns);
+	int i;
+
+	for (i = 0; rdtsc() < end; i++) {
+		guest_arm(t, request.step_ns);
+		if (request.nr)
+			guest_clear(t);
+		else
+			guest_arm(t, 10 * MS);
+		guest_spin(request.step_ns * (i % 4));
+	}
+	guest_clear(t);
+}
+
+TEST_F(lapic_timer_stats, useless_firings_bounded)
+{
+	static const uint64_t steps[] = { 20 * US, 100 * US, 300 * US };
+	struct rig *rig = &self->rig;
+	uint64_t start, ns;
+	struct counts c;
+	int i;
+
+	for (i = 0; i < 2 * ARRAY_SIZE(steps); i++) {
+		rig->request->nr = i % 2;
+		rig->request->step_ns = steps[i / 2];
+		rig->request->ns = 50 * MS;
+
+		start = now_ns();
+		c = rig_count(rig, guest_adversary);
+		ns = now_ns() - start;
+		print_counts(&c);
+		ASSERT_COUNT(c.useless, <=, 2000 * ns / NSEC_PER_SEC + 2);
+	}
+}
+
+/* A halt is not ended by a firing that was of no use. */
+static void guest_useless_while_halted(struct timer *t)
+{
+	int i;
+
+	for (i = 0; i < request.nr; i++) {
+		guest_arm(t, 300 * US);
+		guest_arm(t, request.ns);
+		guest_expect(t);
+	}
+}
+
+TEST_F(lapic_timer_stats, useless_firing_wakes_nobody)
+{
+	struct rig *rig = &self->rig;
+	uint64_t wakeups;
+	struct counts c;
+
+	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, 0);
+	rig->request->nr = HALTS;
+	rig->request->ns = 3 * MS;
+	wakeups = vcpu_stat(&rig->stats, "halt_wakeup");
+	c = rig_count(rig, guest_useless_while_halted);
+	wakeups = vcpu_stat(&rig->stats, "halt_wakeup") - wakeups;
+
+	/* In periodic mode each goes on for three ticks. */
+	ASSERT_COUNT(expired(&c), >=, HALTS);
+	ASSERT_COUNT(wakeups, <=, expired(&c) + 1);
+	if (!self->hv)
+		ASSERT_COUNT(c.useless, >=, HALTS / 2);
+}
+
+int main(int argc, char *argv[])
+{
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_SIGNAL_MSI));
+	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
+
+	save_params();
+	/* The harness does not return. */
+	atexit(restore_params);
+
+	return test_harness_run(argc, argv);
+}
