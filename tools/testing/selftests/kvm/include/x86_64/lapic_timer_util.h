@@ -149,8 +149,9 @@ static inline void guest_arm_count(struct timer *t, uint32_t count)
 	uint64_t slack = ns_to_guest_tsc(1 * US);
 	bool was;
 
+	/* A period may be less than a tick. */
 	was = guest_book(t, rdtsc() + ticks - min_t(uint64_t, ticks, slack),
-			 t->mode == PERIODIC ? ticks : 0);
+			 t->mode == PERIODIC ? max_t(uint64_t, ticks, 1) : 0);
 	x2apic_write_reg(APIC_TMICT, count);
 	guest_book_stale(t, was);
 }
