@@ -178,13 +178,22 @@ static u64 timer_due(struct kvm_lapic *apic, u64 now)
 	return now + ticks;
 }
 
-static ktime_t host_expires(u64 due, u64 now)
+/* An interrupt between the two clocks' readings would make it late. */
+static ktime_t host_expires(u64 due)
 {
-	u64 ticks = min(due - now, HOST_MAX_TICKS);
+	unsigned long flags;
+	ktime_t ktime;
+	u64 ticks;
+
+	local_irq_save(flags);
+	ticks = rdtsc();
+	ktime = ktime_get();
+	local_irq_restore(flags);
+
+	ticks = due > ticks ? min(due - ticks, HOST_MAX_TICKS) : 0;
 
 	/* Rounded up, lest it fires early. */
-	return ktime_add_ns(ktime_get(),
-			    mul_u64_u32_div(ticks, NSEC_PER_MSEC, tsc_khz) + 1);
+	return ktime_add_ns(ktime, mul_u64_u32_div(ticks, NSEC_PER_MSEC, tsc_khz) + 1);
 }
 
 static bool host_lazy(struct kvm_lapic *apic)
@@ -231,17 +240,20 @@ static void host_arm(struct kvm_lapic *apic, u64 due, u64 now)
 	t->host_armed_at = now;
 	WRITE_ONCE(t->host_armed, due);
 	++apic->vcpu->stat.lapic_timer_host_arms;
-	hrtimer_start(&t->timer, host_expires(due, now), HRTIMER_MODE_ABS_HARD);
+	hrtimer_start(&t->timer, host_expires(due), HRTIMER_MODE_ABS_HARD);
 }
 
 /* It is not needed.  What fires right now anyway had better not. */
-static void host_disarm(struct kvm_lapic *apic, u64 now)
+static void host_disarm(struct kvm_lapic *apic)
 {
 	struct kvm_timer *t = &apic->lapic_timer;
 	u64 armed = READ_ONCE(t->host_armed);
+	u64 now;
 
 	if (!armed)
 		return;
+
+	now = rdtsc();
 	if (armed > now + TAKE_OVER && host_may_stay(apic, KVM_LAPIC_TIMER_DUE_MAX, now))
 		++apic->vcpu->stat.lapic_timer_host_saved;
 	else
@@ -274,35 +286,15 @@ static bool hv_arm(struct kvm_lapic *apic, u64 due, u64 now)
 	return apic->lapic_timer.hv;
 }
 
-/*
- * An ordinary interrupt needs nobody to be kicked, but a poll to be called off: the
- * vCPU's own thread is on its way to look at its requests.
- */
-static bool deliver_to_self(struct kvm_lapic *apic)
-{
-	u32 lvtt = kvm_lapic_get_reg(apic, APIC_LVTT);
-	u32 vector = lvtt & APIC_VECTOR_MASK;
-	struct kvm_vcpu *vcpu = apic->vcpu;
-
-	if (apic->apicv_active || !kvm_lapic_enabled(vcpu) || vector < 16 ||
-	    (lvtt & APIC_LVT_MASKED) ||
-	    test_bit(VEC_POS(vector), apic->regs + APIC_TMR + REG_POS(vector)))
-		return false;
-
-	trace_kvm_apic_accept_irq(vcpu->vcpu_id, APIC_DM_FIXED, vector, false);
-	kvm_lapic_set_irr(vector, apic);
-	kvm_make_request(KVM_REQ_EVENT, vcpu);
-	WRITE_ONCE(vcpu->halt_polling, false);
-	return true;
-}
-
 /* The interrupt; only who took the deadline, and it alone, comes here. */
 static void timer_deliver(struct kvm_lapic *apic)
 {
+	u32 lvtt = kvm_lapic_get_reg(apic, APIC_LVTT);
 	struct kvm_timer *t = &apic->lapic_timer;
 
 	t->expired_tscdeadline = t->tscdeadline;
-	if (!deliver_to_self(apic))
+	if ((lvtt & APIC_LVT_MASKED) ||
+	    !kvm_fastpath_set_irr(apic->vcpu, lvtt & APIC_VECTOR_MASK))
 		kvm_apic_local_deliver(apic, APIC_LVTT);
 
 	if (kvm_lapic_timer_periodic(t) && t->period) {
@@ -323,7 +315,7 @@ static void timer_expired(struct kvm_lapic *apic)
 	struct kvm_vcpu *vcpu = apic->vcpu;
 
 	hv_disarm(apic);
-	host_disarm(apic, rdtsc());
+	host_disarm(apic);
 	if (vcpu->wants_to_run) {
 		timer_deliver(apic);
 		return;
@@ -388,7 +380,7 @@ void kvm_lapic_timer_start(struct kvm_lapic *apic,
 		timer_expired(apic);
 	} else if (hv_arm(apic, due, now)) {
 		timer_move(apic, timer_state(KVM_LAPIC_TIMER_GUEST, due), reason);
-		host_disarm(apic, now);
+		host_disarm(apic);
 	} else {
 		timer_move(apic, timer_state(KVM_LAPIC_TIMER_HOST, due), reason);
 		host_arm(apic, due, now);
@@ -446,7 +438,7 @@ void kvm_lapic_timer_stop(struct kvm_lapic *apic)
 	if (atomic64_read(&apic->lapic_timer.state) != KVM_LAPIC_TIMER_IDLE)
 		timer_move(apic, KVM_LAPIC_TIMER_IDLE, KVM_LAPIC_TIMER_CLEAR);
 	hv_disarm(apic);
-	host_disarm(apic, rdtsc());
+	host_disarm(apic);
 	preempt_enable();
 }
 
@@ -650,7 +642,7 @@ static enum hrtimer_restart timer_post(struct kvm_lapic *apic)
 	due = max(timer_due(apic, now), now + 1);
 	timer_move(apic, timer_state(KVM_LAPIC_TIMER_HOST, due), KVM_LAPIC_TIMER_PERIOD);
 	WRITE_ONCE(t->host_armed, due);
-	hrtimer_set_expires(&t->timer, host_expires(due, now));
+	hrtimer_set_expires(&t->timer, host_expires(due));
 	return HRTIMER_RESTART;
 }
 
@@ -668,7 +660,7 @@ static bool timer_over(u64 state, u64 now)
 }
 
 /* Fire again, when the deadline is over; false if it is another one meanwhile. */
-static bool timer_again(struct kvm_lapic *apic, u64 state, u64 now)
+static bool timer_again(struct kvm_lapic *apic, u64 state)
 {
 	struct kvm_timer *t = &apic->lapic_timer;
 	u64 due = kvm_lapic_timer_due(state);
@@ -679,7 +671,7 @@ static bool timer_again(struct kvm_lapic *apic, u64 state, u64 now)
 	if (atomic64_read(&t->state) != state)
 		return false;
 
-	hrtimer_set_expires(&t->timer, host_expires(due, now));
+	hrtimer_set_expires(&t->timer, host_expires(due));
 	return true;
 }
 
@@ -705,7 +697,7 @@ again:
 			return HRTIMER_NORESTART;
 		if (now < t->host_armed_at)
 			return timer_kick(vcpu);
-		if (timer_again(apic, state, now))
+		if (timer_again(apic, state))
 			return HRTIMER_RESTART;
 		goto again;
 	}

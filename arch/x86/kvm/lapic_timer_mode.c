@@ -65,13 +65,20 @@ static void set_tmict(struct kvm_lapic *apic, u32 count)
 void kvm_lapic_timer_update_deadline(struct kvm_lapic *apic)
 {
 	struct kvm_timer *t = &apic->lapic_timer;
+	unsigned long flags;
 	u64 tsc;
+	s64 ns;
 
 	if (kvm_lapic_timer_tscdeadline(t))
 		return;
 
-	tsc = kvm_read_l1_tsc(apic->vcpu, rdtsc()) +
-	      nsec_to_cycles(apic->vcpu, max_t(s64, left_ns(t), 0));
+	/* In this order it is not early, and with interrupts off not late either. */
+	local_irq_save(flags);
+	ns = left_ns(t);
+	tsc = rdtsc();
+	local_irq_restore(flags);
+
+	tsc = kvm_read_l1_tsc(apic->vcpu, tsc) + nsec_to_cycles(apic->vcpu, max_t(s64, ns, 0));
 	/* 0 would be none at all. */
 	t->tscdeadline = tsc ?: 1;
 }

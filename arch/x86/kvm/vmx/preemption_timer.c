@@ -36,6 +36,7 @@
 #include "preemption_timer.h"
 #include "vmx.h"
 #include "vmx_ops.h"
+#include "x86.h"
 #include "x86_ops.h"
 
 bool __read_mostly enable_preemption_timer = true;
@@ -168,15 +169,16 @@ fastpath_t handle_fastpath_preemption_timer(struct kvm_vcpu *vcpu,
 		return EXIT_FASTPATH_REENTER_GUEST;
 	}
 
-	if (is_guest_mode(vcpu))
+	if (is_guest_mode(vcpu) || !kvm_fastpath_enabled(KVM_FASTPATH_EXPIRED))
 		return EXIT_FASTPATH_NONE;
 
+	++vcpu->stat.fastpath_expired;
 	kvm_lapic_timer_hv_expired(vcpu);
 	return EXIT_FASTPATH_REENTER_GUEST;
 }
 
 /**
- * handle_preemption_timer - the timer has ended a nested guest
+ * handle_preemption_timer - the timer has ended a guest, nested or not
  * @vcpu: the vCPU
  *
  * Context: the vCPU's thread.

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM: exits that are answered before interrupts are on
+ */
+
+/**
+ * DOC: exit fastpaths
+ *
+ * Some exits are so frequent, and so quickly answered, that the way out of
+ * vcpu_enter_guest() and in again costs more than the answer.  Vendor code hands them
+ * to the handlers here right after the exit, and the guest is entered again.
+ *
+ * All of it is with the host's interrupts off, in the guest's timing context, and
+ * without kvm->srcu.  So a handler
+ *
+ *	- takes no lock that may sleep, which on PREEMPT_RT is every spinlock_t: the
+ *	  I/O APIC's and the PIC's among them; nor does it call what recalculates the
+ *	  map of local APICs, or changes APICv's inhibits, under a mutex;
+ *	- touches no guest memory, not even that of the virtual APIC page's or
+ *	  the PV EOI's kind;
+ *	- makes up its mind before it changes anything: once it has begun, it ends
+ *	  well;
+ *	- declines whatever is not plain.  The slow path knows everything.
+ *
+ * For all of them: no nested guest is running, which vendor code sees to; user space
+ * has no filter on MSRs; nobody debugs the guest or steps through it, neither user
+ * space nor the guest itself.  kvm->srcu is taken to skip the instruction where
+ * user space has a filter on PMU events.
+ *
+ * Events
+ * ------
+ * Most answers end in an interrupt: a self-IPI, a timer, the next one after an EOI.
+ * That is KVM_REQ_EVENT, which leaves the loop.  kvm_fastpath_event() does what is
+ * to be done for a local APIC's interrupt on the spot, if it is the only thing to do:
+ * injects it, or opens the window for it.  If something else has come up
+ * meanwhile, the injection is taken back, as it is on the slow path.
+ *
+ * Nobody's kick is lost by that: vcpu->mode is IN_GUEST_MODE all the time, so who makes
+ * a request of this vCPU and kicks it also sends an interrupt to this CPU, which ends
+ * the next entry.
+ *
+ * kvm.exit_fastpath has a bit for each handler, in the order of enum kvm_fastpath.
+ */
+
+#include <linux/entry-kvm.h>
+#include <linux/kvm_host.h>
+
+#include "fastpath.h"
+#include "hyperv.h"
+#include "irq.h"
+#include "lapic.h"
+#include "trace.h"
+#include "x86.h"
+#include "xen.h"
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/kvm_fastpath.h>
+
+#define ALL_HANDLERS	GENMASK(KVM_FASTPATH_NR - 1, 0)
+
+static unsigned int exit_fastpath = ALL_HANDLERS;
+
+static int exit_fastpath_set(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 0, ALL_HANDLERS);
+}
+
+static const struct kernel_param_ops exit_fastpath_ops = {
+	.set = exit_fastpath_set,
+	.get = param_get_uint,
+};
+
+module_param_cb(exit_fastpath, &exit_fastpath_ops, &exit_fastpath, 0644);
+MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection");
+
+/**
+ * kvm_fastpath_enabled - does the administrator allow this handler?
+ * @nr: the handler
+ *
+ * Context: any.
+ * Return: true if so.
+ */
+bool kvm_fastpath_enabled(enum kvm_fastpath nr)
+{
+	return READ_ONCE(exit_fastpath) & BIT(nr);
+}
+EXPORT_SYMBOL_GPL(kvm_fastpath_enabled);
+
+static void count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done)
+{
+	static const size_t stats[] = {
+		[KVM_FASTPATH_ICR]	= offsetof(struct kvm_vcpu_stat, fastpath_icr),
+		[KVM_FASTPATH_DEADLINE]	= offsetof(struct kvm_vcpu_stat, fastpath_deadline),
+		[KVM_FASTPATH_EXPIRED]	= offsetof(struct kvm_vcpu_stat, fastpath_expired),
+		[KVM_FASTPATH_HLT]	= offsetof(struct kvm_vcpu_stat, fastpath_hlt),
+		[KVM_FASTPATH_EOI]	= offsetof(struct kvm_vcpu_stat, fastpath_eoi),
+		[KVM_FASTPATH_SELF_IPI]	= offsetof(struct kvm_vcpu_stat, fastpath_self_ipi),
+		[KVM_FASTPATH_EVENT]	= offsetof(struct kvm_vcpu_stat, fastpath_event),
+	};
+	u64 *stat = done ? (void *)&vcpu->stat + stats[nr] : &vcpu->stat.fastpath_declined;
+
+	++*stat;
+	trace_kvm_fastpath(vcpu->vcpu_id, nr, value, done);
+}
+
+/**
+ * kvm_fastpath_set_irr - the vCPU's own thread has an interrupt for it
+ * @vcpu: the running task's vCPU
+ * @vector: an edge-triggered, fixed interrupt
+ *
+ * Nobody needs to be kicked, but a poll to be called off: the thread is on its way to
+ * look at its requests.
+ *
+ * Context: the vCPU's thread; also with interrupts off.
+ * Return: false when it is not plain, and was not delivered.
+ */
+bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector)
+{
+	struct kvm_lapic *apic = vcpu->arch.apic;
+
+	if (apic->apicv_active || !kvm_lapic_enabled(vcpu) || vector < 16 ||
+	    test_bit(VEC_POS(vector), apic->regs + APIC_TMR + REG_POS(vector)))
+		return false;
+
+	trace_kvm_apic_accept_irq(vcpu->vcpu_id, APIC_DM_FIXED, vector, false);
+	kvm_lapic_set_irr(vector, apic);
+	kvm_make_request(KVM_REQ_EVENT, vcpu);
+	WRITE_ONCE(vcpu->halt_polling, false);
+	return true;
+}
+
+#ifdef CONFIG_KVM_XEN
+/* Whose events are in guest memory. */
+static bool xen_in_use(void)
+{
+	return static_branch_unlikely(&kvm_xen_enabled.key);
+}
+#else
+static bool xen_in_use(void)
+{
+	return false;
+}
+#endif
+
+/*
+ * The guest, or its local APIC, has something besides an ordinary interrupt.  With
+ * APICv, be it inhibited, to open a window on AMD takes a mutex.
+ */
+static bool more_to_do(struct kvm_vcpu *vcpu)
+{
+	return kvm_fastpath_more_requests(vcpu) || !kvm_test_request(KVM_REQ_EVENT, vcpu) ||
+	       vcpu->mode != IN_GUEST_MODE || xfer_to_guest_mode_work_pending() ||
+	       is_guest_mode(vcpu) || vcpu->guest_debug || enable_apicv ||
+	       vcpu->arch.exception.pending || kvm_event_needs_reinjection(vcpu) ||
+	       vcpu->arch.nmi_pending || vcpu->arch.smi_pending ||
+	       vcpu->arch.apic_attention || to_hv_vcpu(vcpu) || xen_in_use() ||
+	       kvm_apic_has_pending_init_or_sipi(vcpu) || kvm_cpu_has_extint(vcpu);
+}
+
+static void inject(struct kvm_vcpu *vcpu)
+{
+	int vector = kvm_apic_has_interrupt(vcpu);
+
+	if (vector >= 0 && kvm_x86_call(interrupt_allowed)(vcpu, true) > 0) {
+		kvm_apic_ack_interrupt(vcpu, vector);
+		kvm_queue_interrupt(vcpu, vector, false);
+		kvm_x86_call(inject_irq)(vcpu, false);
+		kvm_lapic_update_cr8_intercept(vcpu);
+		vector = kvm_apic_has_interrupt(vcpu);
+	} else if (vcpu->arch.apic->irr_pending) {
+		/* Where TPR masks it, CR8 is to be watched. */
+		kvm_lapic_update_cr8_intercept(vcpu);
+	}
+
+	if (vector >= 0)
+		kvm_x86_call(enable_irq_window)(vcpu);
+}
+
+/**
+ * kvm_fastpath_event - handle KVM_REQ_EVENT without leaving the loop
+ * @vcpu: the vCPU, which is to enter its guest again but has a request
+ *
+ * Context: interrupts off, between an exit and an entry.
+ * Return: true when that was all, and the guest can be entered.
+ */
+bool kvm_fastpath_event(struct kvm_vcpu *vcpu)
+{
+	bool done = false;
+
+	if (!kvm_fastpath_enabled(KVM_FASTPATH_EVENT) || !lapic_in_kernel(vcpu))
+		return false;
+	if (more_to_do(vcpu))
+		goto out;
+
+	kvm_clear_request(KVM_REQ_EVENT, vcpu);
+	++vcpu->stat.req_event;
+	inject(vcpu);
+
+	done = likely(!kvm_request_pending(vcpu));
+	if (!done) {
+		kvm_make_request(KVM_REQ_EVENT, vcpu);
+		kvm_x86_call(cancel_injection)(vcpu);
+	}
+out:
+	count(vcpu, KVM_FASTPATH_EVENT, READ_ONCE(vcpu->requests), done);
+	return done;
+}
+
+/* Fixed, to whoever is named: one vCPU, or one logical cluster's. */
+static bool fastpath_icr(struct kvm_vcpu *vcpu, u64 data)
+{
+	if ((data & APIC_MODE_MASK) != APIC_DM_FIXED ||
+	    (data & APIC_SHORT_MASK) != APIC_DEST_NOSHORT ||
+	    (data & APIC_VECTOR_MASK) < 16 || (u32)(data >> 32) == X2APIC_BROADCAST)
+		return false;
+
+	return !kvm_x2apic_icr_write(vcpu->arch.apic, data);
+}
+
+static bool fastpath_deadline(struct kvm_vcpu *vcpu, u64 data)
+{
+	kvm_set_lapic_tscdeadline_msr(vcpu, data);
+	return true;
+}
+
+static int highest_isr(struct kvm_lapic *apic)
+{
+	u32 *isr = apic->regs + APIC_ISR;
+	int i;
+
+	/* A register of 32 vectors each 16 bytes. */
+	for (i = 7; i >= 0; i--)
+		if (isr[i * 4])
+			return i * 32 + __fls(isr[i * 4]);
+
+	return -1;
+}
+
+/* If there is a next interrupt, the lower priority brings about KVM_REQ_EVENT. */
+static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
+{
+	struct kvm_lapic *apic = vcpu->arch.apic;
+	int vector = highest_isr(apic);
+
+	if (data || vector < 0 || apic->apicv_active || to_hv_vcpu(vcpu) ||
+	    test_bit(vector, vcpu->arch.ioapic_handled_vectors))
+		return false;
+
+	trace_kvm_apic_write(APIC_EOI, 0);
+	trace_kvm_eoi(apic, vector);
+	__clear_bit(VEC_POS(vector), apic->regs + APIC_ISR + REG_POS(vector));
+	--apic->isr_count;
+	apic->highest_isr_cache = -1;
+	kvm_apic_update_ppr(vcpu);
+	return true;
+}
+
+static bool fastpath_self_ipi(struct kvm_vcpu *vcpu, u64 data)
+{
+	return data <= APIC_VECTOR_MASK && kvm_fastpath_set_irr(vcpu, data);
+}
+
+static bool plain(struct kvm_vcpu *vcpu)
+{
+	return !rcu_access_pointer(vcpu->kvm->arch.msr_filter) &&
+	       !vcpu->arch.guest_state_protected &&
+	       !vcpu->guest_debug && !(kvm_get_rflags(vcpu) & X86_EFLAGS_TF);
+}
+
+/* It counts as an instruction, and PMU event filters are under kvm->srcu. */
+static void skip(struct kvm_vcpu *vcpu)
+{
+	if (rcu_access_pointer(vcpu->kvm->arch.pmu_event_filter)) {
+		kvm_vcpu_srcu_read_lock(vcpu);
+		kvm_skip_emulated_instruction(vcpu);
+		kvm_vcpu_srcu_read_unlock(vcpu);
+	} else {
+		kvm_skip_emulated_instruction(vcpu);
+	}
+}
+
+static enum kvm_fastpath msr_handler(u32 msr)
+{
+	switch (msr) {
+	case MSR_IA32_TSC_DEADLINE:
+		return KVM_FASTPATH_DEADLINE;
+	case APIC_BASE_MSR + (APIC_ICR >> 4):
+		return KVM_FASTPATH_ICR;
+	case APIC_BASE_MSR + (APIC_EOI >> 4):
+		return KVM_FASTPATH_EOI;
+	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
+		return KVM_FASTPATH_SELF_IPI;
+	default:
+		return KVM_FASTPATH_NR;
+	}
+}
+
+static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
+{
+	if (nr != KVM_FASTPATH_DEADLINE && !apic_x2apic_mode(vcpu->arch.apic))
+		return false;
+
+	switch (nr) {
+	case KVM_FASTPATH_DEADLINE:
+		return fastpath_deadline(vcpu, data);
+	case KVM_FASTPATH_ICR:
+		return fastpath_icr(vcpu, data);
+	case KVM_FASTPATH_EOI:
+		return fastpath_eoi(vcpu, data);
+	case KVM_FASTPATH_SELF_IPI:
+		return fastpath_self_ipi(vcpu, data);
+	default:
+		return false;
+	}
+}
+
+/**
+ * handle_fastpath_set_msr_irqoff - a WRMSR has ended the guest
+ * @vcpu: the vCPU
+ *
+ * Context: interrupts off, right after the exit.
+ * Return: EXIT_FASTPATH_REENTER_GUEST when it is done, EXIT_FASTPATH_NONE when
+ * nothing is.
+ */
+fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
+{
+	enum kvm_fastpath nr = msr_handler(kvm_rcx_read(vcpu));
+	bool done;
+	u64 data;
+
+	if (nr == KVM_FASTPATH_NR || !kvm_fastpath_enabled(nr))
+		return EXIT_FASTPATH_NONE;
+
+	data = kvm_read_edx_eax(vcpu);
+	done = kvm_apic_present(vcpu) && plain(vcpu) && handle(vcpu, nr, data);
+	count(vcpu, nr, data, done);
+	if (!done)
+		return EXIT_FASTPATH_NONE;
+
+	skip(vcpu);
+	trace_kvm_msr_write(kvm_rcx_read(vcpu), data);
+	return EXIT_FASTPATH_REENTER_GUEST;
+}
+EXPORT_SYMBOL_GPL(handle_fastpath_set_msr_irqoff);
+
+/**
+ * handle_fastpath_hlt - a HLT has ended the guest
+ * @vcpu: the vCPU
+ *
+ * If there is an event already, it is for kvm_fastpath_event() to see to.
+ *
+ * Context: interrupts off, right after the exit.
+ * Return: whether to enter the guest again, or to wait.
+ */
+fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu)
+{
+	bool go_on;
+
+	if (!kvm_fastpath_enabled(KVM_FASTPATH_HLT))
+		return EXIT_FASTPATH_NONE;
+
+	kvm_vcpu_srcu_read_lock(vcpu);
+	go_on = kvm_emulate_halt(vcpu);
+	kvm_vcpu_srcu_read_unlock(vcpu);
+
+	if (!go_on)
+		return EXIT_FASTPATH_EXIT_USERSPACE;
+	if (vcpu->arch.mp_state != KVM_MP_STATE_RUNNABLE || vcpu->arch.apf.halted)
+		return EXIT_FASTPATH_EXIT_HANDLED;
+
+	count(vcpu, KVM_FASTPATH_HLT, 0, true);
+	kvm_make_request(KVM_REQ_EVENT, vcpu);
+	return EXIT_FASTPATH_REENTER_GUEST;
+}
+EXPORT_SYMBOL_GPL(handle_fastpath_hlt);
