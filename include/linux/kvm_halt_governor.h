@@ -11,11 +11,13 @@
 #include <linux/types.h>
 
 /**
- * struct kvm_halt_poll_tunables - what the administrator asked for
+ * struct kvm_halt_poll_tunables - what the administrator asked for, and the time
  * @max_ns: upper bound of a window, in ns; 0 turns polling off
  * @grow: factor by which a window grows; 0 keeps it as it is
  * @grow_start_ns: the first window above zero, and the smallest, in ns
  * @shrink: divisor by which a window shrinks; 0 closes it at once
+ * @timer_ns: until the vCPU's own timer is due, for a governor that asks; in ns,
+ *	      U64_MAX when it is not armed or nothing is known of it
  *
  * A snapshot, taken anew for each halt, as the module parameters behind it may
  * change at any time.  Any 32-bit value may stand in any member.
@@ -25,6 +27,7 @@ struct kvm_halt_poll_tunables {
 	u32 grow;
 	u32 grow_start_ns;
 	u32 shrink;
+	u64 timer_ns;
 };
 
 /**
@@ -53,6 +56,7 @@ struct kvm_halt_poll_sample {
  * @select: choose @window_ns of the state for the halt that begins, at most
  *	    @max_ns of the tunables
  * @reflect: learn from the halt that ended; optional
+ * @asks_timer: @timer_ns of the tunables is wanted
  *
  * Both callbacks run in the vCPU's own task, with nothing held, once a halt.
  * The state is zero when a vCPU comes to the governor.
@@ -64,6 +68,7 @@ struct kvm_halt_poll_governor {
 	void (*reflect)(struct kvm_halt_poll_state *state,
 			const struct kvm_halt_poll_tunables *tunables,
 			const struct kvm_halt_poll_sample *sample);
+	bool asks_timer;
 };
 
 extern const struct kvm_halt_poll_governor kvm_halt_poll_static;

@@ -202,6 +202,13 @@ static bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
 }
 #endif
 
+#ifndef kvm_arch_vcpu_timer_ns
+static u64 kvm_arch_vcpu_timer_ns(struct kvm_vcpu *vcpu)
+{
+	return U64_MAX;
+}
+#endif
+
 /* Is a poll over, after so many iterations?  KVM_HALT_POLL_NONE if not. */
 static enum kvm_halt_poll_end halt_poll_over(struct kvm_halt *halt,
 					     enum halt_event event,
@@ -457,6 +464,7 @@ static enum kvm_halt_poll_end halt_select(struct kvm_vcpu *vcpu)
 	}
 
 	halt->tunables = halt_tunables(vcpu->kvm);
+	halt->tunables.timer_ns = governor->asks_timer ? kvm_arch_vcpu_timer_ns(vcpu) : U64_MAX;
 	halt->governor->select(&vcpu->halt_poll, &halt->tunables);
 	halt_trace_window(vcpu, old);
 

@@ -187,6 +187,7 @@ bool kvm_fastpath_event(struct kvm_vcpu *vcpu)
 {
 	bool done = false;
 
+	lockdep_assert_irqs_disabled();
 	if (!kvm_fastpath_enabled(KVM_FASTPATH_EVENT) || !lapic_in_kernel(vcpu))
 		return false;
 	if (more_to_do(vcpu))
@@ -328,6 +329,7 @@ fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
 	bool done;
 	u64 data;
 
+	lockdep_assert_irqs_disabled();
 	if (nr == KVM_FASTPATH_NR || !kvm_fastpath_enabled(nr))
 		return EXIT_FASTPATH_NONE;
 
@@ -356,6 +358,7 @@ fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu)
 {
 	bool go_on;
 
+	lockdep_assert_irqs_disabled();
 	if (!kvm_fastpath_enabled(KVM_FASTPATH_HLT))
 		return EXIT_FASTPATH_NONE;
 

@@ -58,3 +58,28 @@ bool kvm_arch_vcpu_poll_event(struct kvm_vcpu *vcpu)
 
 	return kvm_vcpu_apicv_active(vcpu);
 }
+
+/**
+ * kvm_arch_vcpu_timer_ns - how long until the vCPU's own timer is due?
+ * @vcpu: the running task's vCPU, at the beginning of a halt
+ *
+ * Context: process context.
+ * Return: ns, 0 when it has expired; U64_MAX when it is not armed.
+ */
+u64 kvm_arch_vcpu_timer_ns(struct kvm_vcpu *vcpu)
+{
+	u64 now = rdtsc();
+	u64 state, due;
+
+	if (!lapic_in_kernel(vcpu))
+		return U64_MAX;
+
+	state = atomic64_read(&vcpu->arch.apic->lapic_timer.state);
+	due = kvm_lapic_timer_due(state);
+	if (!kvm_lapic_timer_armed(state))
+		return state == KVM_LAPIC_TIMER_IDLE ? U64_MAX : 0;
+	if (due <= now)
+		return 0;
+
+	return mul_u64_u32_div(due - now, NSEC_PER_MSEC, tsc_khz);
+}
