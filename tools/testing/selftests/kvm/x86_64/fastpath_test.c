@@ -1335,7 +1335,7 @@ static bool has_preemption_timer(void)
 static bool has_fastpaths(void)
 {
 	return !host_cpu_is_amd || (this_cpu_has(X86_FEATURE_NRIPS) &&
-				    get_kvm_amd_param_bool("nrips"));
+				    get_kvm_amd_param_integer("nrips"));
 }
 
 FIXTURE(fastpath_handler) {
