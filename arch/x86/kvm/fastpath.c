@@ -22,10 +22,10 @@
  *	  well;
  *	- declines whatever is not plain.  The slow path knows everything.
  *
- * For all of them: no nested guest is running, which vendor code sees to; user space
- * has no filter on MSRs; nobody debugs the guest or steps through it, neither user
- * space nor the guest itself.  kvm->srcu is taken to skip the instruction where
- * user space has a filter on PMU events.
+ * For all of them: no nested guest is running, which vendor code sees to; nobody
+ * debugs the guest or steps through it, neither user space nor the guest itself.
+ * kvm->srcu is taken only where user space has a filter: on MSRs, to ask it about the
+ * TSC deadline, as x2APIC's are beyond it; on PMU events, to skip the instruction.
  *
  * Events
  * ------
@@ -157,6 +157,19 @@ static bool more_to_do(struct kvm_vcpu *vcpu)
 	       kvm_apic_has_pending_init_or_sipi(vcpu) || kvm_cpu_has_extint(vcpu);
 }
 
+/* CR8 is to be watched while TPR masks an interrupt. */
+static void watch_cr8(struct kvm_vcpu *vcpu)
+{
+	int irr;
+
+	if (!kvm_x86_ops.update_cr8_intercept)
+		return;
+
+	irr = kvm_lapic_find_highest_irr(vcpu);
+	kvm_x86_call(update_cr8_intercept)(vcpu, kvm_lapic_get_cr8(vcpu),
+					   irr < 0 ? irr : irr >> 4);
+}
+
 static void inject(struct kvm_vcpu *vcpu)
 {
 	int vector = kvm_apic_has_interrupt(vcpu);
@@ -165,11 +178,10 @@ static void inject(struct kvm_vcpu *vcpu)
 		kvm_apic_ack_interrupt(vcpu, vector);
 		kvm_queue_interrupt(vcpu, vector, false);
 		kvm_x86_call(inject_irq)(vcpu, false);
-		kvm_lapic_update_cr8_intercept(vcpu);
+		watch_cr8(vcpu);
 		vector = kvm_apic_has_interrupt(vcpu);
 	} else if (vcpu->arch.apic->irr_pending) {
-		/* Where TPR masks it, CR8 is to be watched. */
-		kvm_lapic_update_cr8_intercept(vcpu);
+		watch_cr8(vcpu);
 	}
 
 	if (vector >= 0)
@@ -253,6 +265,8 @@ static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
 	--apic->isr_count;
 	apic->highest_isr_cache = -1;
 	kvm_apic_update_ppr(vcpu);
+	if (apic->irr_pending)
+		watch_cr8(vcpu);
 	return true;
 }
 
@@ -261,11 +275,18 @@ static bool fastpath_self_ipi(struct kvm_vcpu *vcpu, u64 data)
 	return data <= APIC_VECTOR_MASK && kvm_fastpath_set_irr(vcpu, data);
 }
 
+/* QEMU has a filter in each VM, for an MSR that is none of these. */
+static bool filtered(struct kvm_vcpu *vcpu, u32 msr)
+{
+	return msr == MSR_IA32_TSC_DEADLINE &&
+	       rcu_access_pointer(vcpu->kvm->arch.msr_filter) &&
+	       !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE);
+}
+
 static bool plain(struct kvm_vcpu *vcpu)
 {
-	return !rcu_access_pointer(vcpu->kvm->arch.msr_filter) &&
-	       !vcpu->arch.guest_state_protected &&
-	       !vcpu->guest_debug && !(kvm_get_rflags(vcpu) & X86_EFLAGS_TF);
+	return !vcpu->arch.guest_state_protected && !vcpu->guest_debug &&
+	       !(kvm_get_rflags(vcpu) & X86_EFLAGS_TF);
 }
 
 /* It counts as an instruction, and PMU event filters are under kvm->srcu. */
@@ -325,7 +346,8 @@ static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
  */
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
 {
-	enum kvm_fastpath nr = msr_handler(kvm_rcx_read(vcpu));
+	u32 msr = kvm_rcx_read(vcpu);
+	enum kvm_fastpath nr = msr_handler(msr);
 	bool done;
 	u64 data;
 
@@ -334,13 +356,14 @@ fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
 		return EXIT_FASTPATH_NONE;
 
 	data = kvm_read_edx_eax(vcpu);
-	done = kvm_apic_present(vcpu) && plain(vcpu) && handle(vcpu, nr, data);
+	done = kvm_apic_present(vcpu) && plain(vcpu) && !filtered(vcpu, msr) &&
+	       handle(vcpu, nr, data);
 	count(vcpu, nr, data, done);
 	if (!done)
 		return EXIT_FASTPATH_NONE;
 
 	skip(vcpu);
-	trace_kvm_msr_write(kvm_rcx_read(vcpu), data);
+	trace_kvm_msr_write(msr, data);
 	return EXIT_FASTPATH_REENTER_GUEST;
 }
 EXPORT_SYMBOL_GPL(handle_fastpath_set_msr_irqoff);
