@@ -250,6 +250,9 @@ static void guest_nest(void)
 /*
  * What a handler does is up to its vector: nothing special; let others nest; end
  * early, send another one, and let that nest; or leave the EOI to the program.
+ *
+ * Where interrupts may be delivered again, none lets others in while it is in service:
+ * the APIC could not tell the second delivery from the first.
  */
 static void guest_irq_handler(struct ex_regs *regs)
 {
@@ -264,7 +267,7 @@ static void guest_irq_handler(struct ex_regs *regs)
 	WRITE_ONCE(fired[vector], fired[vector] + 1);
 	WRITE_ONCE(depth, depth + 1);
 
-	switch (vector % 4) {
+	switch (distrust && vector % 4 != 2 ? 0 : vector % 4) {
 	case 0:
 		guest_write(APIC_EOI, 0, false);
 		break;
