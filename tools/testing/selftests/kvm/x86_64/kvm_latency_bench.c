@@ -12,6 +12,7 @@
  *   cpuid                an exit that KVM completes in the kernel, for scale
  *   timer_write_ahead    a write of the TSC deadline, 1 s ahead, while an earlier
  *                        deadline is armed: each is later than the last.
+ *   timer_write_earlier  the same, but each is earlier than the last.
  *   timer_write_zero     a write of 0, while a deadline 1 s ahead is armed.
  *   timer_later_1000     1,000 writes of a deadline 1 ms ahead, one each 20 us:
  *                        the ticks that all of these writes take together.
@@ -22,6 +23,21 @@
  *                        spins.  From when the tick is due to after the handler;
  *                        the first is due a period after the counter is written,
  *                        which is done anew for each ten ticks.
+ *   icr_physical         a write of the ICR: a fixed interrupt to one vCPU, which does
+ *                        not run, and has it in its IRR already.
+ *   icr_logical          the same, to a logical destination of one vCPU.
+ *   icr_running          to a vCPU that spins and takes it.  What the write takes.
+ *   icr_polling          to a vCPU that halts, and polls, likewise.
+ *   icr_sleeping         to one that halts and sleeps.
+ *   self_ipi_off         a write of SELF_IPI with interrupts off, the vector being in
+ *                        the IRR already.
+ *   self_ipi             with interrupts on: from before the write to after the
+ *                        handler.
+ *   eoi                  an EOI after which nothing else waits.
+ *   eoi_next             an EOI in a handler, until the handler of the next one.
+ *   hlt_pending          a HLT with an interrupt pending: to after the handler.
+ *   mix_1000             1,000 of these writes, to this vCPU, in an order that a
+ *                        random number picks: the ticks that they take together.
  *   halt_ipi_*           vCPU 1 halts; 50 us later vCPU 0 sends it an IPI.
  *                        From before the write to the ICR to after the HLT.
  *   halt_timer_30us_*    a vCPU sets its TSC deadline 30 us ahead and halts.
@@ -43,6 +59,8 @@
 
 #include "halt_util.h"
 
+#define APIC_SELF_IPI	0x3f0
+
 #define WAKE_VECTOR	0x30
 #define MAX_VCPUS	2
 #define MAX_ROUNDS	10000
@@ -55,6 +73,11 @@
 #define PERIOD_TICKS	10
 #define LATER_WRITES	1000
 #define LATER_STEP_NS	20000
+#define EARLIER_STEP_NS	20000
+#define MIX_WRITES	1000
+/* Of another class than each other, and than that of who wakes. */
+#define LOW_VECTOR	0x40
+#define OPEN_VECTOR	0x50
 
 struct row {
 	void (*guest[MAX_VCPUS])(void);
@@ -73,6 +96,8 @@ static int64_t samples[MAX_ROUNDS];
 /* Which wake-up was sent last, and which was seen last. */
 static uint64_t posted[MAX_VCPUS], woken[MAX_VCPUS];
 static uint64_t halting, awake, awake_tsc;
+/* When the handler was entered, and how often. */
+static uint64_t handled_tsc, handled;
 
 /* What KVM's stats say of a row; a KVM that lacks one leaves it out. */
 static const char * const stat_names[] = {
@@ -96,6 +121,14 @@ static const char * const stat_names[] = {
 	"lapic_timer_useless",
 	"lapic_timer_erange",
 	"lapic_timer_hv_early",
+	"fastpath_icr",
+	"fastpath_deadline",
+	"fastpath_expired",
+	"fastpath_hlt",
+	"fastpath_eoi",
+	"fastpath_self_ipi",
+	"fastpath_event",
+	"fastpath_declined",
 };
 
 /* A vector each: to learn which vCPU it runs on could cost an exit. */
@@ -185,6 +218,23 @@ static void guest_write_zero(void)
 		samples[i] = guest_timer_write(0);
 	}
 
+	GUEST_DONE();
+}
+
+static void guest_write_earlier(void)
+{
+	uint64_t deadline;
+	int i;
+
+	guest_timer_init(WAKE_VECTOR);
+	deadline = rdtsc() + delay;
+
+	for (i = 0; i < rounds; i++) {
+		deadline -= ns_to_guest_tsc(EARLIER_STEP_NS);
+		samples[i] = guest_timer_write(deadline);
+	}
+
+	guest_timer_arm(0);
 	GUEST_DONE();
 }
 
@@ -362,13 +412,249 @@ static void guest_pong(void)
 	GUEST_DONE();
 }
 
+static uint64_t guest_apic_write(uint32_t reg, uint64_t val)
+{
+	uint64_t start = rdtsc();
+
+	x2apic_write_reg(reg, val);
+	return rdtsc() - start;
+}
+
+static void guest_icr(uint64_t icr)
+{
+	int i;
+
+	x2apic_enable();
+	asm volatile("sti");
+	while (!READ_ONCE(halting))
+		;
+
+	for (i = 0; i < rounds; i++)
+		samples[i] = guest_apic_write(APIC_ICR, icr);
+
+	GUEST_DONE();
+}
+
+static void guest_icr_physical(void)
+{
+	guest_icr(1ull << 32 | APIC_INT_ASSERT | LOW_VECTOR);
+}
+
+static void guest_icr_logical(void)
+{
+	guest_icr(2ull << 32 | APIC_DEST_LOGICAL | APIC_INT_ASSERT | LOW_VECTOR);
+}
+
+/* To be sent to, without running. */
+static void guest_absent(void)
+{
+	x2apic_enable();
+	WRITE_ONCE(halting, 1);
+	GUEST_DONE();
+}
+
+/* Others have the row's delay to be what they are to be. */
+static void guest_icr_wake(void)
+{
+	uint64_t start;
+	int i;
+
+	x2apic_enable();
+	asm volatile("sti");
+
+	for (i = 0; i < rounds; i++) {
+		while (READ_ONCE(halting) != i + 1)
+			;
+		start = rdtsc();
+		while (rdtsc() - start < delay)
+			;
+
+		WRITE_ONCE(posted[1], i + 1);
+		samples[i] = guest_apic_write(APIC_ICR, 1ull << 32 | APIC_INT_ASSERT |
+					      (WAKE_VECTOR + 1));
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_spinner(void)
+{
+	int i;
+
+	x2apic_enable();
+	asm volatile("sti");
+
+	for (i = 0; i < rounds; i++) {
+		WRITE_ONCE(halting, i + 1);
+		while (READ_ONCE(woken[1]) != i + 1)
+			;
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_self_ipi_off(void)
+{
+	int i;
+
+	x2apic_enable();
+
+	for (i = 0; i < rounds; i++)
+		samples[i] = guest_apic_write(APIC_SELF_IPI, LOW_VECTOR);
+
+	GUEST_DONE();
+}
+
+static void guest_low_handler(struct ex_regs *regs)
+{
+	WRITE_ONCE(handled_tsc, rdtsc());
+	WRITE_ONCE(handled, READ_ONCE(handled) + 1);
+	guest_end_irq(regs);
+}
+
+static void guest_self_ipi(void)
+{
+	uint64_t start, nth;
+	int i;
+
+	x2apic_enable();
+	asm volatile("sti");
+
+	for (i = 0; i < rounds; i++) {
+		nth = handled + 1;
+		start = rdtsc();
+		x2apic_write_reg(APIC_SELF_IPI, LOW_VECTOR);
+		while (READ_ONCE(handled) != nth)
+			;
+		samples[i] = rdtsc() - start;
+	}
+
+	GUEST_DONE();
+}
+
+/* Of a vector that does not end what it is an interrupt of. */
+static void guest_open_handler(struct ex_regs *regs)
+{
+	WRITE_ONCE(handled, READ_ONCE(handled) + 1);
+}
+
+static void guest_take(uint8_t vector)
+{
+	uint64_t nth = handled + 1;
+
+	x2apic_write_reg(APIC_SELF_IPI, vector);
+	asm volatile("sti");
+	while (READ_ONCE(handled) != nth)
+		;
+	asm volatile("cli");
+}
+
+static void guest_eoi(void)
+{
+	int i;
+
+	x2apic_enable();
+
+	for (i = 0; i < rounds; i++) {
+		guest_take(OPEN_VECTOR);
+		samples[i] = guest_apic_write(APIC_EOI, 0);
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_eoi_next(void)
+{
+	uint64_t start, nth;
+	int i;
+
+	x2apic_enable();
+
+	for (i = 0; i < rounds; i++) {
+		guest_take(OPEN_VECTOR);
+		nth = handled + 1;
+		x2apic_write_reg(APIC_SELF_IPI, LOW_VECTOR);
+		asm volatile("sti");
+		start = rdtsc();
+		x2apic_write_reg(APIC_EOI, 0);
+		while (READ_ONCE(handled) != nth)
+			;
+		samples[i] = handled_tsc - start;
+		asm volatile("cli");
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_hlt_pending(void)
+{
+	uint64_t start;
+	int i;
+
+	x2apic_enable();
+
+	for (i = 0; i < rounds; i++) {
+		WRITE_ONCE(posted[0], i + 1);
+		x2apic_write_reg(APIC_SELF_IPI, WAKE_VECTOR);
+		start = rdtsc();
+		guest_wait(0, i + 1);
+		samples[i] = rdtsc() - start;
+	}
+
+	GUEST_DONE();
+}
+
+/* All that an interrupt may take is done before the next write. */
+static uint64_t guest_mix_write(struct guest_random_state *rng)
+{
+	switch (guest_random_u32(rng) % 4) {
+	case 0:
+		return guest_timer_write(rdtsc() + delay);
+	case 1:
+		return guest_timer_write(0);
+	case 2:
+		return guest_apic_write(APIC_SELF_IPI, LOW_VECTOR);
+	default:
+		return guest_apic_write(APIC_ICR, APIC_INT_ASSERT | LOW_VECTOR);
+	}
+}
+
+static void guest_mix(void)
+{
+	struct guest_random_state rng = new_guest_random_state(4);
+	int i, j;
+
+	guest_timer_init(WAKE_VECTOR);
+	asm volatile("sti");
+
+	for (i = 0; i < rounds; i++) {
+		samples[i] = 0;
+		for (j = 0; j < MIX_WRITES; j++)
+			samples[i] += guest_mix_write(&rng);
+	}
+
+	GUEST_DONE();
+}
+
 static const struct row rows[] = {
 	{ { guest_cpuid }, "cpuid" },
 	{ { guest_write_ahead }, "timer_write_ahead", 0, SECOND_NS },
+	{ { guest_write_earlier }, "timer_write_earlier", 0, SECOND_NS },
 	{ { guest_write_zero }, "timer_write_zero", 0, SECOND_NS },
 	{ { guest_later }, "timer_later_1000", 0, 1000000, 20 },
 	{ { guest_running }, "timer_running", 0, 30000 },
 	{ { guest_periodic }, "timer_periodic", 0, PERIOD_NS },
+	{ { guest_icr_physical, guest_absent }, "icr_physical" },
+	{ { guest_icr_logical, guest_absent }, "icr_logical" },
+	{ { guest_icr_wake, guest_spinner }, "icr_running", 0, 10000 },
+	{ { guest_icr_wake, guest_ipi_halter }, "icr_polling", POLL_NS, IPI_DELAY_NS },
+	{ { guest_icr_wake, guest_ipi_halter }, "icr_sleeping", 0, IPI_DELAY_NS },
+	{ { guest_self_ipi_off }, "self_ipi_off" },
+	{ { guest_self_ipi }, "self_ipi" },
+	{ { guest_eoi }, "eoi" },
+	{ { guest_eoi_next }, "eoi_next" },
+	{ { guest_hlt_pending }, "hlt_pending" },
+	{ { guest_mix }, "mix_1000", 0, SECOND_NS, 20 },
 	{ { guest_ipi_sender, guest_ipi_halter }, "halt_ipi_polled",
 	  POLL_NS, IPI_DELAY_NS },
 	{ { guest_ipi_sender, guest_ipi_halter }, "halt_ipi_off",
@@ -462,6 +748,8 @@ static void run_row(const struct row *row, int n, bool raw)
 	vm_enable_cap(vm, KVM_CAP_HALT_POLL, row->poll_ns);
 	for (i = 0; i < MAX_VCPUS; i++)
 		vm_install_exception_handler(vm, WAKE_VECTOR + i, guest_wake_handler);
+	vm_install_exception_handler(vm, LOW_VECTOR, guest_low_handler);
+	vm_install_exception_handler(vm, OPEN_VECTOR, guest_open_handler);
 	write_guest_global(vm, rounds, (uint64_t)warm_up + n);
 	write_guest_global(vm, delay, ns_to_guest_tsc(row->delay_ns));
 
