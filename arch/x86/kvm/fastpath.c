@@ -30,7 +30,7 @@
  * Events
  * ------
  * Most answers end in an interrupt: a self-IPI, a timer, the next one after an EOI.
- * That is KVM_REQ_EVENT, which leaves the loop.  kvm_fastpath_event() does what is
+ * That is KVM_REQ_EVENT, which leaves the loop.  kvm_fastpath_reenter() does what is
  * to be done for a local APIC's interrupt on the spot, if it is the only thing to do:
  * injects it, or opens the window for it.  If something else has come up
  * meanwhile, the injection is taken back, as it is on the slow path.
@@ -49,6 +49,7 @@
 #include "hyperv.h"
 #include "irq.h"
 #include "lapic.h"
+#include "pmu.h"
 #include "trace.h"
 #include "x86.h"
 #include "xen.h"
@@ -188,18 +189,11 @@ static void inject(struct kvm_vcpu *vcpu)
 		kvm_x86_call(enable_irq_window)(vcpu);
 }
 
-/**
- * kvm_fastpath_event - handle KVM_REQ_EVENT without leaving the loop
- * @vcpu: the vCPU, which is to enter its guest again but has a request
- *
- * Context: interrupts off, between an exit and an entry.
- * Return: true when that was all, and the guest can be entered.
- */
-bool kvm_fastpath_event(struct kvm_vcpu *vcpu)
+/* Handles KVM_REQ_EVENT; true when that was all, and the guest can be entered. */
+static bool fastpath_event(struct kvm_vcpu *vcpu)
 {
 	bool done = false;
 
-	lockdep_assert_irqs_disabled();
 	if (!kvm_fastpath_enabled(KVM_FASTPATH_EVENT) || !lapic_in_kernel(vcpu))
 		return false;
 	if (more_to_do(vcpu))
@@ -218,6 +212,24 @@ out:
 	count(vcpu, KVM_FASTPATH_EVENT, READ_ONCE(vcpu->requests), done);
 	return done;
 }
+
+/**
+ * kvm_fastpath_reenter - an exit is answered; may the guest be entered again?
+ * @vcpu: the vCPU
+ *
+ * Context: interrupts off, between an exit and an entry.
+ * Return: false if somebody, or something, wants the vCPU out of its guest.
+ */
+bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu)
+{
+	if (kvm_lapic_enabled(vcpu))
+		kvm_x86_call(sync_pir_to_irr)(vcpu);
+
+	xfer_to_guest_mode_prepare();
+	return (vcpu->mode == IN_GUEST_MODE && !kvm_request_pending(vcpu) &&
+		!xfer_to_guest_mode_work_pending()) || fastpath_event(vcpu);
+}
+EXPORT_SYMBOL_GPL(kvm_fastpath_reenter);
 
 /* Fixed, to whoever is named: one vCPU, or one logical cluster's. */
 static bool fastpath_icr(struct kvm_vcpu *vcpu, u64 data)
@@ -290,15 +302,14 @@ static bool plain(struct kvm_vcpu *vcpu)
 }
 
 /* It counts as an instruction, and PMU event filters are under kvm->srcu. */
-static void skip(struct kvm_vcpu *vcpu)
+static void retire(struct kvm_vcpu *vcpu)
 {
-	if (rcu_access_pointer(vcpu->kvm->arch.pmu_event_filter)) {
-		kvm_vcpu_srcu_read_lock(vcpu);
-		kvm_skip_emulated_instruction(vcpu);
-		kvm_vcpu_srcu_read_unlock(vcpu);
-	} else {
-		kvm_skip_emulated_instruction(vcpu);
-	}
+	if (bitmap_empty(vcpu_to_pmu(vcpu)->all_valid_pmc_idx, X86_PMC_IDX_MAX))
+		return;
+
+	kvm_vcpu_srcu_read_lock(vcpu);
+	kvm_pmu_trigger_event(vcpu, kvm_pmu_eventsel.INSTRUCTIONS_RETIRED);
+	kvm_vcpu_srcu_read_unlock(vcpu);
 }
 
 static enum kvm_fastpath msr_handler(u32 msr)
@@ -337,6 +348,38 @@ static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
 }
 
 /**
+ * kvm_fastpath_wrmsr - a WRMSR has ended the guest
+ * @vcpu: the vCPU
+ *
+ * Context: interrupts off, right after the exit.
+ * Return: true when it is done, but for going on to the next instruction; false when
+ * nothing is.
+ */
+bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu)
+{
+	u32 msr = kvm_rcx_read(vcpu);
+	enum kvm_fastpath nr = msr_handler(msr);
+	bool done;
+	u64 data;
+
+	lockdep_assert_irqs_disabled();
+	if (nr == KVM_FASTPATH_NR || !kvm_fastpath_enabled(nr))
+		return false;
+
+	data = kvm_read_edx_eax(vcpu);
+	done = kvm_apic_present(vcpu) && plain(vcpu) && !filtered(vcpu, msr) &&
+	       handle(vcpu, nr, data);
+	count(vcpu, nr, data, done);
+	if (!done)
+		return false;
+
+	retire(vcpu);
+	trace_kvm_msr_write(msr, data);
+	return true;
+}
+EXPORT_SYMBOL_GPL(kvm_fastpath_wrmsr);
+
+/**
  * handle_fastpath_set_msr_irqoff - a WRMSR has ended the guest
  * @vcpu: the vCPU
  *
@@ -346,24 +389,10 @@ static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
  */
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
 {
-	u32 msr = kvm_rcx_read(vcpu);
-	enum kvm_fastpath nr = msr_handler(msr);
-	bool done;
-	u64 data;
-
-	lockdep_assert_irqs_disabled();
-	if (nr == KVM_FASTPATH_NR || !kvm_fastpath_enabled(nr))
+	if (!kvm_fastpath_wrmsr(vcpu))
 		return EXIT_FASTPATH_NONE;
 
-	data = kvm_read_edx_eax(vcpu);
-	done = kvm_apic_present(vcpu) && plain(vcpu) && !filtered(vcpu, msr) &&
-	       handle(vcpu, nr, data);
-	count(vcpu, nr, data, done);
-	if (!done)
-		return EXIT_FASTPATH_NONE;
-
-	skip(vcpu);
-	trace_kvm_msr_write(msr, data);
+	kvm_x86_call(skip_emulated_instruction)(vcpu);
 	return EXIT_FASTPATH_REENTER_GUEST;
 }
 EXPORT_SYMBOL_GPL(handle_fastpath_set_msr_irqoff);
@@ -372,7 +401,7 @@ EXPORT_SYMBOL_GPL(handle_fastpath_set_msr_irqoff);
  * handle_fastpath_hlt - a HLT has ended the guest
  * @vcpu: the vCPU
  *
- * If there is an event already, it is for kvm_fastpath_event() to see to.
+ * If there is an event already, it is for kvm_fastpath_reenter() to see to.
  *
  * Context: interrupts off, right after the exit.
  * Return: whether to enter the guest again, or to wait.

@@ -28,8 +28,53 @@ static inline bool kvm_fastpath_more_requests(struct kvm_vcpu *vcpu)
 	return READ_ONCE(vcpu->requests) & ~BIT_ULL(KVM_REQ_EVENT & KVM_REQUEST_MASK);
 }
 
+/**
+ * kvm_guest_state_enter - guest_state_enter_irqoff(), where it may be in vain
+ * @again: the last exit was for a fastpath, and nothing else was done since
+ *
+ * For RCU the guest is a quiescent state.  Who reads, and who traces, on the way
+ * between two entries that only a fastpath divides need not know of it; the next exit
+ * of another kind tells RCU, and a host's timer tick is one.  A CPU without a tick
+ * has context tracking: there, RCU does not watch a CPU in its guest.
+ *
+ * Context: interrupts off, noinstr.
+ */
+static __always_inline void kvm_guest_state_enter(bool again)
+{
+	if (!again || context_tracking_enabled()) {
+		guest_state_enter_irqoff();
+		return;
+	}
+
+	instrumentation_begin();
+	trace_hardirqs_on_prepare();
+	lockdep_hardirqs_on_prepare();
+	instrumentation_end();
+	lockdep_hardirqs_on(CALLER_ADDR0);
+}
+
+/**
+ * kvm_guest_state_exit - guest_state_exit_irqoff(), likewise
+ * @fast: the exit is one for a fastpath
+ *
+ * Context: interrupts off, noinstr.
+ */
+static __always_inline void kvm_guest_state_exit(bool fast)
+{
+	if (!fast || context_tracking_enabled()) {
+		guest_state_exit_irqoff();
+		return;
+	}
+
+	lockdep_hardirqs_off(CALLER_ADDR0);
+	instrumentation_begin();
+	trace_hardirqs_off_finish();
+	instrumentation_end();
+}
+
 bool kvm_fastpath_enabled(enum kvm_fastpath nr);
-bool kvm_fastpath_event(struct kvm_vcpu *vcpu);
+bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu);
+bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu);
 bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector);
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu);
 fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu);
