@@ -27,32 +27,17 @@
  * kvm->srcu is taken only where user space has a filter: on MSRs, to ask it about the
  * TSC deadline, as x2APIC's are beyond it; on PMU events, to skip the instruction.
  *
- * Events
- * ------
- * Most answers end in an interrupt: a self-IPI, a timer, the next one after an EOI.
- * That is KVM_REQ_EVENT, which leaves the loop.  kvm_fastpath_reenter() does what is
- * to be done for a local APIC's interrupt on the spot, if it is the only thing to do:
- * injects it, or opens the window for it.  If something else has come up
- * meanwhile, the injection is taken back, as it is on the slow path.
- *
- * Nobody's kick is lost by that: vcpu->mode is IN_GUEST_MODE all the time, so who makes
- * a request of this vCPU and kicks it also sends an interrupt to this CPU, which ends
- * the next entry.
- *
  * kvm.exit_fastpath has a bit for each handler, in the order of enum kvm_fastpath.
  */
 
-#include <linux/entry-kvm.h>
 #include <linux/kvm_host.h>
 
 #include "fastpath.h"
 #include "hyperv.h"
-#include "irq.h"
 #include "lapic.h"
 #include "pmu.h"
 #include "trace.h"
 #include "x86.h"
-#include "xen.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/kvm_fastpath.h>
@@ -87,7 +72,16 @@ bool kvm_fastpath_enabled(enum kvm_fastpath nr)
 }
 EXPORT_SYMBOL_GPL(kvm_fastpath_enabled);
 
-static void count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done)
+/**
+ * kvm_fastpath_count - count what a handler has done, or declined
+ * @vcpu: the vCPU
+ * @nr: the handler
+ * @value: what was written, or the like; for the trace
+ * @done: it is done
+ *
+ * Context: the vCPU's thread; also with interrupts off.
+ */
+void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done)
 {
 	static const size_t stats[] = {
 		[KVM_FASTPATH_ICR]	= offsetof(struct kvm_vcpu_stat, fastpath_icr),
@@ -130,142 +124,17 @@ bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector)
 	return true;
 }
 
-#ifdef CONFIG_KVM_XEN
-/* Whose events are in guest memory. */
-static bool xen_in_use(void)
-{
-	return static_branch_unlikely(&kvm_xen_enabled.key);
-}
-#else
-static bool xen_in_use(void)
-{
-	return false;
-}
-#endif
-
-/*
- * The guest, or its local APIC, has something besides an ordinary interrupt.  With
- * APICv, be it inhibited, to open a window on AMD takes a mutex.
- */
-static bool more_to_do(struct kvm_vcpu *vcpu)
-{
-	return kvm_fastpath_more_requests(vcpu) || !kvm_test_request(KVM_REQ_EVENT, vcpu) ||
-	       vcpu->mode != IN_GUEST_MODE || xfer_to_guest_mode_work_pending() ||
-	       is_guest_mode(vcpu) || vcpu->guest_debug || enable_apicv ||
-	       vcpu->arch.exception.pending || kvm_event_needs_reinjection(vcpu) ||
-	       vcpu->arch.nmi_pending || vcpu->arch.smi_pending ||
-	       vcpu->arch.apic_attention || to_hv_vcpu(vcpu) || xen_in_use() ||
-	       kvm_apic_has_pending_init_or_sipi(vcpu) || kvm_cpu_has_extint(vcpu);
-}
-
-/* CR8 is to be watched while TPR masks an interrupt. */
-static void watch_cr8(struct kvm_vcpu *vcpu)
-{
-	int irr;
-
-	if (!kvm_x86_ops.update_cr8_intercept)
-		return;
-
-	irr = kvm_lapic_find_highest_irr(vcpu);
-	kvm_x86_call(update_cr8_intercept)(vcpu, kvm_lapic_get_cr8(vcpu),
-					   irr < 0 ? irr : irr >> 4);
-}
-
-static void inject(struct kvm_vcpu *vcpu)
-{
-	int vector = kvm_apic_has_interrupt(vcpu);
-
-	if (vector >= 0 && kvm_x86_call(interrupt_allowed)(vcpu, true) > 0) {
-		kvm_apic_ack_interrupt(vcpu, vector);
-		kvm_queue_interrupt(vcpu, vector, false);
-		kvm_x86_call(inject_irq)(vcpu, false);
-		watch_cr8(vcpu);
-		vector = kvm_apic_has_interrupt(vcpu);
-	} else if (vcpu->arch.apic->irr_pending) {
-		watch_cr8(vcpu);
-	}
-
-	if (vector >= 0)
-		kvm_x86_call(enable_irq_window)(vcpu);
-}
-
-/* Handles KVM_REQ_EVENT; true when that was all, and the guest can be entered. */
-static bool fastpath_event(struct kvm_vcpu *vcpu)
-{
-	bool done = false;
-
-	if (!kvm_fastpath_enabled(KVM_FASTPATH_EVENT) || !lapic_in_kernel(vcpu))
-		return false;
-	if (more_to_do(vcpu))
-		goto out;
-
-	kvm_clear_request(KVM_REQ_EVENT, vcpu);
-	++vcpu->stat.req_event;
-	inject(vcpu);
-
-	done = likely(!kvm_request_pending(vcpu));
-	if (!done) {
-		kvm_make_request(KVM_REQ_EVENT, vcpu);
-		kvm_x86_call(cancel_injection)(vcpu);
-	}
-out:
-	count(vcpu, KVM_FASTPATH_EVENT, READ_ONCE(vcpu->requests), done);
-	return done;
-}
-
-/**
- * kvm_fastpath_reenter - an exit is answered; may the guest be entered again?
- * @vcpu: the vCPU
- *
- * Context: interrupts off, between an exit and an entry.
- * Return: false if somebody, or something, wants the vCPU out of its guest.
- */
-bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu)
-{
-	if (kvm_lapic_enabled(vcpu))
-		kvm_x86_call(sync_pir_to_irr)(vcpu);
-
-	xfer_to_guest_mode_prepare();
-	return (vcpu->mode == IN_GUEST_MODE && !kvm_request_pending(vcpu) &&
-		!xfer_to_guest_mode_work_pending()) || fastpath_event(vcpu);
-}
-EXPORT_SYMBOL_GPL(kvm_fastpath_reenter);
-
-/* Fixed, to whoever is named: one vCPU, or one logical cluster's. */
-static bool fastpath_icr(struct kvm_vcpu *vcpu, u64 data)
-{
-	if ((data & APIC_MODE_MASK) != APIC_DM_FIXED ||
-	    (data & APIC_SHORT_MASK) != APIC_DEST_NOSHORT ||
-	    (data & APIC_VECTOR_MASK) < 16 || (u32)(data >> 32) == X2APIC_BROADCAST)
-		return false;
-
-	return !kvm_x2apic_icr_write(vcpu->arch.apic, data);
-}
-
 static bool fastpath_deadline(struct kvm_vcpu *vcpu, u64 data)
 {
 	kvm_set_lapic_tscdeadline_msr(vcpu, data);
 	return true;
 }
 
-static int highest_isr(struct kvm_lapic *apic)
-{
-	u32 *isr = apic->regs + APIC_ISR;
-	int i;
-
-	/* A register of 32 vectors each 16 bytes. */
-	for (i = 7; i >= 0; i--)
-		if (isr[i * 4])
-			return i * 32 + __fls(isr[i * 4]);
-
-	return -1;
-}
-
 /* If there is a next interrupt, the lower priority brings about KVM_REQ_EVENT. */
 static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
 {
 	struct kvm_lapic *apic = vcpu->arch.apic;
-	int vector = highest_isr(apic);
+	int vector = kvm_fastpath_isr(apic);
 
 	if (data || vector < 0 || apic->apicv_active || to_hv_vcpu(vcpu) ||
 	    test_bit(vector, vcpu->arch.ioapic_handled_vectors))
@@ -276,9 +145,7 @@ static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
 	__clear_bit(VEC_POS(vector), apic->regs + APIC_ISR + REG_POS(vector));
 	--apic->isr_count;
 	apic->highest_isr_cache = -1;
-	kvm_apic_update_ppr(vcpu);
-	if (apic->irr_pending)
-		watch_cr8(vcpu);
+	kvm_fastpath_priority(vcpu);
 	return true;
 }
 
@@ -295,10 +162,10 @@ static bool filtered(struct kvm_vcpu *vcpu, u32 msr)
 	       !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE);
 }
 
-static bool plain(struct kvm_vcpu *vcpu)
+static bool plain(struct kvm_vcpu *vcpu, unsigned long rflags)
 {
 	return !vcpu->arch.guest_state_protected && !vcpu->guest_debug &&
-	       !(kvm_get_rflags(vcpu) & X86_EFLAGS_TF);
+	       !(rflags & X86_EFLAGS_TF);
 }
 
 /* It counts as an instruction, and PMU event filters are under kvm->srcu. */
@@ -337,7 +204,7 @@ static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
 	case KVM_FASTPATH_DEADLINE:
 		return fastpath_deadline(vcpu, data);
 	case KVM_FASTPATH_ICR:
-		return fastpath_icr(vcpu, data);
+		return kvm_fastpath_icr(vcpu, data);
 	case KVM_FASTPATH_EOI:
 		return fastpath_eoi(vcpu, data);
 	case KVM_FASTPATH_SELF_IPI:
@@ -350,12 +217,13 @@ static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
 /**
  * kvm_fastpath_wrmsr - a WRMSR has ended the guest
  * @vcpu: the vCPU
+ * @rflags: the guest's
  *
  * Context: interrupts off, right after the exit.
  * Return: true when it is done, but for going on to the next instruction; false when
  * nothing is.
  */
-bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu)
+bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags)
 {
 	u32 msr = kvm_rcx_read(vcpu);
 	enum kvm_fastpath nr = msr_handler(msr);
@@ -367,9 +235,9 @@ bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu)
 		return false;
 
 	data = kvm_read_edx_eax(vcpu);
-	done = kvm_apic_present(vcpu) && plain(vcpu) && !filtered(vcpu, msr) &&
+	done = kvm_apic_present(vcpu) && plain(vcpu, rflags) && !filtered(vcpu, msr) &&
 	       handle(vcpu, nr, data);
-	count(vcpu, nr, data, done);
+	kvm_fastpath_count(vcpu, nr, data, done);
 	if (!done)
 		return false;
 
@@ -389,7 +257,7 @@ EXPORT_SYMBOL_GPL(kvm_fastpath_wrmsr);
  */
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu)
 {
-	if (!kvm_fastpath_wrmsr(vcpu))
+	if (!kvm_fastpath_wrmsr(vcpu, kvm_x86_call(get_rflags)(vcpu)))
 		return EXIT_FASTPATH_NONE;
 
 	kvm_x86_call(skip_emulated_instruction)(vcpu);
@@ -423,7 +291,7 @@ fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu)
 	if (vcpu->arch.mp_state != KVM_MP_STATE_RUNNABLE || vcpu->arch.apf.halted)
 		return EXIT_FASTPATH_EXIT_HANDLED;
 
-	count(vcpu, KVM_FASTPATH_HLT, 0, true);
+	kvm_fastpath_count(vcpu, KVM_FASTPATH_HLT, 0, true);
 	kvm_make_request(KVM_REQ_EVENT, vcpu);
 	return EXIT_FASTPATH_REENTER_GUEST;
 }

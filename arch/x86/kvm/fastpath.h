@@ -72,11 +72,23 @@ static __always_inline void kvm_guest_state_exit(bool fast)
 	instrumentation_end();
 }
 
+struct kvm_lapic;
+
+/* fastpath.c */
 bool kvm_fastpath_enabled(enum kvm_fastpath nr);
-bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu);
-bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu);
+void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done);
 bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector);
+bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags);
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu);
 fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu);
+
+/* fastpath_event.c */
+int kvm_fastpath_isr(struct kvm_lapic *apic);
+void kvm_fastpath_priority(struct kvm_vcpu *vcpu);
+bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu);
+void kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window);
+
+/* fastpath_icr.c */
+bool kvm_fastpath_icr(struct kvm_vcpu *vcpu, u64 data);
 
 #endif

@@ -119,6 +119,16 @@ static struct kvm_timer *vcpu_timer(struct kvm_vcpu *vcpu)
 	return &vcpu->arch.apic->lapic_timer;
 }
 
+/*
+ * May the host's timer post the interrupt itself?  Where the guest does not leave its
+ * CPU to halt, and APICv is there to take it.
+ */
+static bool can_post(struct kvm_vcpu *vcpu)
+{
+	return pi_inject_timer && kvm_vcpu_apicv_active(vcpu) &&
+	       (kvm_mwait_in_guest(vcpu->kvm) || kvm_hlt_in_guest(vcpu->kvm));
+}
+
 static u64 timer_state(enum kvm_lapic_timer_tag tag, u64 due)
 {
 	return due << KVM_LAPIC_TIMER_TAG_BITS | tag;
@@ -166,8 +176,9 @@ static u64 timer_due(struct kvm_lapic *apic, u64 now)
 	struct kvm_vcpu *vcpu = apic->vcpu;
 	u64 early, ticks;
 
-	early = kvm_read_l1_tsc(vcpu, now) +
-		nsec_to_cycles(vcpu, t->timer_advance_ns);
+	early = kvm_read_l1_tsc(vcpu, now);
+	if (t->timer_advance_ns)
+		early += nsec_to_cycles(vcpu, t->timer_advance_ns);
 	if (t->tscdeadline <= early)
 		return now;
 
@@ -199,7 +210,7 @@ static ktime_t host_expires(u64 due)
 static bool host_lazy(struct kvm_lapic *apic)
 {
 	return READ_ONCE(lapic_timer_lazy) && !check_tsc_unstable() &&
-	       !kvm_lapic_timer_can_post(apic->vcpu);
+	       !can_post(apic->vcpu);
 }
 
 /* May the hrtimer stay as it is, though the timer is due only later? */
@@ -250,7 +261,7 @@ static void host_disarm(struct kvm_lapic *apic)
 	u64 armed = READ_ONCE(t->host_armed);
 	u64 now;
 
-	if (!armed)
+	if (likely(!armed))
 		return;
 
 	now = rdtsc();
@@ -347,7 +358,7 @@ static bool timer_take(struct kvm_lapic *apic, u64 state,
  */
 void kvm_lapic_timer_settle(struct kvm_lapic *apic)
 {
-	if (unlikely(kvm_lapic_timer_can_post(apic->vcpu)))
+	if (unlikely(can_post(apic->vcpu)))
 		host_cancel(&apic->lapic_timer);
 }
 
@@ -680,7 +691,7 @@ static enum hrtimer_restart timer_fn(struct hrtimer *timer)
 	struct kvm_lapic *apic = container_of(timer, struct kvm_lapic, lapic_timer.timer);
 	struct kvm_timer *t = &apic->lapic_timer;
 	struct kvm_vcpu *vcpu = apic->vcpu;
-	bool post = kvm_lapic_timer_can_post(vcpu) && vcpu->mode == IN_GUEST_MODE;
+	bool post = can_post(vcpu) && vcpu->mode == IN_GUEST_MODE;
 	u64 state, now;
 
 again:
@@ -754,26 +765,12 @@ void __kvm_migrate_apic_timer(struct kvm_vcpu *vcpu)
 {
 	struct hrtimer *timer;
 
-	if (!lapic_in_kernel(vcpu) || kvm_lapic_timer_can_post(vcpu))
+	if (!lapic_in_kernel(vcpu) || can_post(vcpu))
 		return;
 
 	timer = &vcpu_timer(vcpu)->timer;
 	if (hrtimer_cancel(timer))
 		hrtimer_start_expires(timer, HRTIMER_MODE_ABS_HARD);
-}
-
-/**
- * kvm_lapic_timer_can_post - may the host's timer post the interrupt itself?
- * @vcpu: the vCPU
- *
- * Context: any.
- * Return: true where the guest does not leave its CPU to halt, and APICv is there
- * to take it.
- */
-bool kvm_lapic_timer_can_post(struct kvm_vcpu *vcpu)
-{
-	return pi_inject_timer && kvm_vcpu_apicv_active(vcpu) &&
-	       (kvm_mwait_in_guest(vcpu->kvm) || kvm_hlt_in_guest(vcpu->kvm));
 }
 
 /**
@@ -788,7 +785,7 @@ bool kvm_lapic_timer_can_post(struct kvm_vcpu *vcpu)
 bool kvm_can_use_hv_timer(struct kvm_vcpu *vcpu)
 {
 	return kvm_x86_ops.set_hv_timer && !kvm_mwait_in_guest(vcpu->kvm) &&
-	       !kvm_lapic_timer_can_post(vcpu);
+	       !can_post(vcpu);
 }
 
 /**

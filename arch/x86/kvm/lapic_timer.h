@@ -107,7 +107,6 @@ void kvm_lapic_timer_start(struct kvm_lapic *apic, enum kvm_lapic_timer_reason r
 void kvm_lapic_timer_stop(struct kvm_lapic *apic);
 void kvm_lapic_timer_settle(struct kvm_lapic *apic);
 void kvm_lapic_timer_free(struct kvm_lapic *apic);
-bool kvm_lapic_timer_can_post(struct kvm_vcpu *vcpu);
 void kvm_lapic_timer_tsc_changed(struct kvm_vcpu *vcpu);
 bool kvm_lapic_timer_hv_expired(struct kvm_vcpu *vcpu);
 void kvm_lapic_timer_begin_wait(struct kvm_vcpu *vcpu);

@@ -82,7 +82,7 @@ static fastpath_t handle(struct kvm_vcpu *vcpu)
 {
 	switch (to_vmx(vcpu)->exit_reason.full) {
 	case EXIT_REASON_MSR_WRITE:
-		if (!kvm_fastpath_wrmsr(vcpu))
+		if (!kvm_fastpath_wrmsr(vcpu, vmcs_readl(GUEST_RFLAGS)))
 			return EXIT_FASTPATH_NONE;
 		skip(vcpu);
 		return EXIT_FASTPATH_REENTER_GUEST;
@@ -105,33 +105,30 @@ static void prepare(struct kvm_vcpu *vcpu)
 }
 
 /**
- * vmx_fastpath - answer an exit, and prepare the next entry
- * @vcpu: the vCPU
- * @force_immediate_exit: it was to exit at once
- * @fastpath: what the handler says, or -1 where none was called
+ * vmx_fastpath_handle - answer an exit, and prepare the next entry
+ * @vcpu: the vCPU, after an exit of which vmx_fastpath_reason() is true
  *
  * Context: interrupts off, right after the exit; the rest of the host's state is not
  * restored yet.
- * Return: VMX_RUN_AGAIN if the guest is to be entered again, 0 otherwise.
+ * Return: VMX_FASTPATH_AGAIN if the guest is to be entered again; otherwise what the
+ * handler says, or VMX_FASTPATH_UNTRIED.
  */
-unsigned int vmx_fastpath(struct kvm_vcpu *vcpu, bool force_immediate_exit, int *fastpath)
+unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu)
 {
-	*fastpath = -1;
-	if (!vmx_fastpath_reason(to_vmx(vcpu)->exit_reason.full) ||
-	    force_immediate_exit || !plain(vcpu))
-		return 0;
+	fastpath_t result;
+
+	if (!plain(vcpu))
+		return VMX_FASTPATH_UNTRIED;
 
 	delivered(vcpu);
-	*fastpath = handle(vcpu);
-	if (*fastpath != EXIT_FASTPATH_REENTER_GUEST)
-		return 0;
+	result = handle(vcpu);
+	if (result != EXIT_FASTPATH_REENTER_GUEST)
+		return result;
 
-	if (!kvm_fastpath_reenter(vcpu)) {
-		*fastpath = EXIT_FASTPATH_EXIT_HANDLED;
-		return 0;
-	}
+	if (!kvm_fastpath_reenter(vcpu))
+		return EXIT_FASTPATH_EXIT_HANDLED;
 
 	++vcpu->stat.exits;
 	prepare(vcpu);
-	return VMX_RUN_AGAIN;
+	return VMX_FASTPATH_AGAIN;
 }

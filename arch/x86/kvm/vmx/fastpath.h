@@ -6,8 +6,13 @@
 
 #include <asm/vmx.h>
 
+#include "run_flags.h"
+
 /* For vmx_vcpu_enter_exit(), beside VMX_RUN_*: see kvm_guest_state_enter(). */
-#define VMX_RUN_AGAIN	BIT(31)
+#define VMX_RUN_AGAIN		BIT(31)
+/* Beside EXIT_FASTPATH_*. */
+#define VMX_FASTPATH_AGAIN	(VMX_RUN_AGAIN | VMX_RUN_VMRESUME)
+#define VMX_FASTPATH_UNTRIED	BIT(30)
 
 /**
  * vmx_fastpath_reason - can a fastpath answer this exit?
@@ -22,6 +27,24 @@ static __always_inline bool vmx_fastpath_reason(u32 reason)
 	       reason == EXIT_REASON_PREEMPTION_TIMER;
 }
 
-unsigned int vmx_fastpath(struct kvm_vcpu *vcpu, bool force_immediate_exit, int *fastpath);
+unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu);
+
+/**
+ * vmx_fastpath - answer an exit, if it is one for a fastpath
+ * @vcpu: the vCPU
+ * @reason: the exit's, all 32 bits of it
+ * @force_immediate_exit: it was to exit at once
+ *
+ * Context: interrupts off, right after the exit.
+ * Return: see vmx_fastpath_handle().
+ */
+static __always_inline unsigned int vmx_fastpath(struct kvm_vcpu *vcpu, u32 reason,
+						 bool force_immediate_exit)
+{
+	if (!vmx_fastpath_reason(reason) || force_immediate_exit)
+		return VMX_FASTPATH_UNTRIED;
+
+	return vmx_fastpath_handle(vcpu);
+}
 
 #endif
