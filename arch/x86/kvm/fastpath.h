@@ -86,7 +86,22 @@ fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu);
 int kvm_fastpath_isr(struct kvm_lapic *apic);
 void kvm_fastpath_priority(struct kvm_vcpu *vcpu);
 bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu);
-void kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window);
+void kvm_fastpath_inject_event(struct kvm_vcpu *vcpu, bool window);
+
+/**
+ * kvm_fastpath_inject - handle KVM_REQ_EVENT before an entry, if it is a plain one
+ * @vcpu: the vCPU, whose other requests have been handled
+ * @window: user space waits for the interrupt window
+ *
+ * What is not plain is left as it is.
+ *
+ * Context: the vCPU's thread, which holds kvm->srcu.
+ */
+static inline void kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window)
+{
+	if (kvm_test_request(KVM_REQ_EVENT, vcpu))
+		kvm_fastpath_inject_event(vcpu, window);
+}
 
 /* fastpath_icr.c */
 bool kvm_fastpath_icr(struct kvm_vcpu *vcpu, u64 data);

@@ -235,15 +235,13 @@ bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu)
 EXPORT_SYMBOL_GPL(kvm_fastpath_reenter);
 
 /**
- * kvm_fastpath_inject - handle KVM_REQ_EVENT before an entry, if it is a plain one
- * @vcpu: the vCPU, whose other requests have been handled
+ * kvm_fastpath_inject_event - kvm_fastpath_inject(), where there is a request
+ * @vcpu: the vCPU
  * @window: user space waits for the interrupt window
- *
- * What is not plain is left as it is.
  *
  * Context: the vCPU's thread, which holds kvm->srcu.
  */
-void kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window)
+void kvm_fastpath_inject_event(struct kvm_vcpu *vcpu, bool window)
 {
 	if (window || !enabled(vcpu) || more_to_do(vcpu))
 		return;

@@ -734,7 +734,7 @@ again:
  */
 int apic_has_pending_timer(struct kvm_vcpu *vcpu)
 {
-	return atomic64_read(&vcpu_timer(vcpu)->state) == KVM_LAPIC_TIMER_EXPIRED;
+	return kvm_lapic_timer_expired(vcpu);
 }
 
 /**
@@ -747,7 +747,7 @@ void kvm_inject_apic_timer_irqs(struct kvm_vcpu *vcpu)
 {
 	struct kvm_lapic *apic = vcpu->arch.apic;
 
-	if (!apic_has_pending_timer(vcpu))
+	if (!kvm_lapic_timer_expired(vcpu))
 		return;
 
 	timer_move(apic, KVM_LAPIC_TIMER_IDLE, KVM_LAPIC_TIMER_DELIVER);

@@ -119,20 +119,16 @@ static bool injected(struct kvm_lapic *apic)
 }
 
 /**
- * kvm_wait_lapic_expire - let no guest see a timer's interrupt before its time
+ * kvm_lapic_timer_before_entry - kvm_wait_lapic_expire(), where a timer has expired
  * @vcpu: the vCPU, about to enter its guest
  *
  * Context: interrupts off.
  */
-void kvm_wait_lapic_expire(struct kvm_vcpu *vcpu)
+void kvm_lapic_timer_before_entry(struct kvm_vcpu *vcpu)
 {
-	struct kvm_timer *t;
+	struct kvm_lapic *apic = vcpu->arch.apic;
 
-	if (!lapic_in_kernel(vcpu))
-		return;
-
-	t = &vcpu->arch.apic->lapic_timer;
-	if (t->expired_tscdeadline && t->timer_advance_ns && injected(vcpu->arch.apic))
+	if (apic->lapic_timer.timer_advance_ns && injected(apic))
 		kvm_lapic_timer_wait(vcpu);
 }
-EXPORT_SYMBOL_GPL(kvm_wait_lapic_expire);
+EXPORT_SYMBOL_GPL(kvm_lapic_timer_before_entry);
