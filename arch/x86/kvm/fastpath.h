@@ -41,7 +41,7 @@ static inline bool kvm_fastpath_more_requests(struct kvm_vcpu *vcpu)
  */
 static __always_inline void kvm_guest_state_enter(bool again)
 {
-	if (!again || context_tracking_enabled()) {
+	if (likely(!again) || context_tracking_enabled()) {
 		guest_state_enter_irqoff();
 		return;
 	}
@@ -61,7 +61,7 @@ static __always_inline void kvm_guest_state_enter(bool again)
  */
 static __always_inline void kvm_guest_state_exit(bool fast)
 {
-	if (!fast || context_tracking_enabled()) {
+	if (likely(!fast) || context_tracking_enabled()) {
 		guest_state_exit_irqoff();
 		return;
 	}

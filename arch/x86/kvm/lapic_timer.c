@@ -123,7 +123,7 @@ static struct kvm_timer *vcpu_timer(struct kvm_vcpu *vcpu)
  * May the host's timer post the interrupt itself?  Where the guest does not leave its
  * CPU to halt, and APICv is there to take it.
  */
-static bool can_post(struct kvm_vcpu *vcpu)
+static inline bool can_post(struct kvm_vcpu *vcpu)
 {
 	return pi_inject_timer && kvm_vcpu_apicv_active(vcpu) &&
 	       (kvm_mwait_in_guest(vcpu->kvm) || kvm_hlt_in_guest(vcpu->kvm));
@@ -154,19 +154,30 @@ static bool timer_try_move(struct kvm_lapic *apic, u64 from, u64 to,
 	return true;
 }
 
+static bool unscaled(struct kvm_vcpu *vcpu)
+{
+	return vcpu->arch.l1_tsc_scaling_ratio == kvm_caps.default_tsc_scaling_ratio;
+}
+
 /* Guest ticks as host ticks, rounded up; false if they are too many. */
 static bool host_ticks(struct kvm_vcpu *vcpu, u64 *ticks)
 {
 	unsigned int frac = kvm_caps.tsc_scaling_ratio_frac_bits;
 	u64 ratio = vcpu->arch.l1_tsc_scaling_ratio;
 
-	if (ratio == kvm_caps.default_tsc_scaling_ratio)
+	if (unscaled(vcpu))
 		return true;
 	if (*ticks >> (64 - frac) >= ratio)
 		return false;
 
 	*ticks = mul_u64_u64_div_u64(*ticks, BIT_ULL(frac), ratio) + 1;
 	return true;
+}
+
+/* Where nothing is scaled, without a call. */
+static u64 guest_tsc(struct kvm_vcpu *vcpu, u64 now)
+{
+	return unscaled(vcpu) ? now + vcpu->arch.l1_tsc_offset : kvm_read_l1_tsc(vcpu, now);
 }
 
 /* When the timer is due, by the host's TSC; at or before now if it is over. */
@@ -176,7 +187,7 @@ static u64 timer_due(struct kvm_lapic *apic, u64 now)
 	struct kvm_vcpu *vcpu = apic->vcpu;
 	u64 early, ticks;
 
-	early = kvm_read_l1_tsc(vcpu, now);
+	early = guest_tsc(vcpu, now);
 	if (t->timer_advance_ns)
 		early += nsec_to_cycles(vcpu, t->timer_advance_ns);
 	if (t->tscdeadline <= early)
@@ -254,21 +265,24 @@ static void host_arm(struct kvm_lapic *apic, u64 due, u64 now)
 	hrtimer_start(&t->timer, host_expires(due), HRTIMER_MODE_ABS_HARD);
 }
 
-/* It is not needed.  What fires right now anyway had better not. */
-static void host_disarm(struct kvm_lapic *apic)
+/* It was armed, and is not needed.  What fires right now anyway had better not. */
+static void host_idle(struct kvm_lapic *apic, u64 armed)
 {
 	struct kvm_timer *t = &apic->lapic_timer;
-	u64 armed = READ_ONCE(t->host_armed);
-	u64 now;
+	u64 now = rdtsc();
 
-	if (likely(!armed))
-		return;
-
-	now = rdtsc();
 	if (armed > now + TAKE_OVER && host_may_stay(apic, KVM_LAPIC_TIMER_DUE_MAX, now))
 		++apic->vcpu->stat.lapic_timer_host_saved;
 	else
 		host_cancel(t);
+}
+
+static inline void host_disarm(struct kvm_lapic *apic)
+{
+	u64 armed = READ_ONCE(apic->lapic_timer.host_armed);
+
+	if (armed)
+		host_idle(apic, armed);
 }
 
 static void hv_disarm(struct kvm_lapic *apic)

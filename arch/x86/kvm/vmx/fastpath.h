@@ -26,7 +26,8 @@ static __always_inline bool vmx_fastpath_reason(u32 reason)
 	const u64 reasons = BIT_ULL(EXIT_REASON_MSR_WRITE) | BIT_ULL(EXIT_REASON_HLT) |
 			    BIT_ULL(EXIT_REASON_PREEMPTION_TIMER);
 
-	return reason < 64 && reasons & BIT_ULL(reason);
+	return reason >= EXIT_REASON_HLT && reason <= EXIT_REASON_PREEMPTION_TIMER &&
+	       reasons & BIT_ULL(reason);
 }
 
 unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu);

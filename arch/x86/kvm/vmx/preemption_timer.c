@@ -97,10 +97,7 @@ static u32 value_until(u64 deadline)
 {
 	u64 now = rdtsc();
 
-	if (deadline <= now)
-		return 0;
-
-	return (deadline - now + BIT(timer_shift) - 1) >> timer_shift;
+	return deadline > now ? ((deadline - now - 1) >> timer_shift) + 1 : 0;
 }
 
 /**
