@@ -92,9 +92,10 @@ void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, 
 		[KVM_FASTPATH_SELF_IPI]	= offsetof(struct kvm_vcpu_stat, fastpath_self_ipi),
 		[KVM_FASTPATH_EVENT]	= offsetof(struct kvm_vcpu_stat, fastpath_event),
 	};
-	u64 *stat = done ? (void *)&vcpu->stat + stats[nr] : &vcpu->stat.fastpath_declined;
-
-	++*stat;
+	if (done)
+		++*(u64 *)((void *)&vcpu->stat + stats[nr]);
+	else
+		++vcpu->stat.fastpath_declined;
 	trace_kvm_fastpath(vcpu->vcpu_id, nr, value, done);
 }
 

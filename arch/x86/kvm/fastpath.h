@@ -54,14 +54,13 @@ static __always_inline void kvm_guest_state_enter(bool again)
 }
 
 /**
- * kvm_guest_state_exit - guest_state_exit_irqoff(), likewise
- * @fast: the exit is one for a fastpath
+ * kvm_guest_state_exit - guest_state_exit_irqoff(), without a word to RCU
  *
  * Context: interrupts off, noinstr.
  */
-static __always_inline void kvm_guest_state_exit(bool fast)
+static __always_inline void kvm_guest_state_exit(void)
 {
-	if (likely(!fast) || context_tracking_enabled()) {
+	if (context_tracking_enabled()) {
 		guest_state_exit_irqoff();
 		return;
 	}
@@ -70,6 +69,17 @@ static __always_inline void kvm_guest_state_exit(bool fast)
 	instrumentation_begin();
 	trace_hardirqs_off_finish();
 	instrumentation_end();
+}
+
+/**
+ * kvm_guest_state_note - what kvm_guest_state_exit() left out
+ *
+ * Context: interrupts off, after an exit that is not for a fastpath.
+ */
+static __always_inline void kvm_guest_state_note(void)
+{
+	if (!context_tracking_enabled())
+		rcu_virt_note_context_switch();
 }
 
 struct kvm_lapic;
@@ -86,22 +96,7 @@ fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu);
 int kvm_fastpath_isr(struct kvm_lapic *apic);
 void kvm_fastpath_priority(struct kvm_vcpu *vcpu);
 bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu);
-void kvm_fastpath_inject_event(struct kvm_vcpu *vcpu, bool window);
-
-/**
- * kvm_fastpath_inject - handle KVM_REQ_EVENT before an entry, if it is a plain one
- * @vcpu: the vCPU, whose other requests have been handled
- * @window: user space waits for the interrupt window
- *
- * What is not plain is left as it is.
- *
- * Context: the vCPU's thread, which holds kvm->srcu.
- */
-static inline void kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window)
-{
-	if (kvm_test_request(KVM_REQ_EVENT, vcpu))
-		kvm_fastpath_inject_event(vcpu, window);
-}
+bool kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window);
 
 /* fastpath_icr.c */
 bool kvm_fastpath_icr(struct kvm_vcpu *vcpu, u64 data);

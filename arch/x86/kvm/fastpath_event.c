@@ -186,8 +186,7 @@ static bool more_to_do(struct kvm_vcpu *vcpu)
 
 static bool enabled(struct kvm_vcpu *vcpu)
 {
-	return kvm_fastpath_enabled(KVM_FASTPATH_EVENT) && lapic_in_kernel(vcpu) &&
-	       kvm_test_request(KVM_REQ_EVENT, vcpu);
+	return kvm_fastpath_enabled(KVM_FASTPATH_EVENT) && lapic_in_kernel(vcpu);
 }
 
 /* true when that was all, and the guest can be entered. */
@@ -195,7 +194,7 @@ static bool event(struct kvm_vcpu *vcpu)
 {
 	bool done = false;
 
-	if (!enabled(vcpu))
+	if (!enabled(vcpu) || !kvm_test_request(KVM_REQ_EVENT, vcpu))
 		return false;
 	if (kvm_fastpath_more_requests(vcpu) || vcpu->mode != IN_GUEST_MODE ||
 	    xfer_to_guest_mode_work_pending() || vcpu->arch.apic_attention ||
@@ -235,19 +234,20 @@ bool kvm_fastpath_reenter(struct kvm_vcpu *vcpu)
 EXPORT_SYMBOL_GPL(kvm_fastpath_reenter);
 
 /**
- * kvm_fastpath_inject_event - kvm_fastpath_inject(), where there is a request
- * @vcpu: the vCPU
+ * kvm_fastpath_inject - handle KVM_REQ_EVENT before an entry, if it is a plain one
+ * @vcpu: the vCPU, whose requests have been handled, and cleared, up to this one
  * @window: user space waits for the interrupt window
  *
  * Context: the vCPU's thread, which holds kvm->srcu.
+ * Return: false if it is not plain, and nothing is done.
  */
-void kvm_fastpath_inject_event(struct kvm_vcpu *vcpu, bool window)
+bool kvm_fastpath_inject(struct kvm_vcpu *vcpu, bool window)
 {
 	if (window || !enabled(vcpu) || more_to_do(vcpu))
-		return;
+		return false;
 
-	kvm_clear_request(KVM_REQ_EVENT, vcpu);
 	++vcpu->stat.req_event;
 	inject(vcpu);
 	kvm_lapic_sync_to_vapic(vcpu);
+	return true;
 }

@@ -106,7 +106,7 @@ static void prepare(struct kvm_vcpu *vcpu)
 
 /**
  * vmx_fastpath_handle - answer an exit, and prepare the next entry
- * @vcpu: the vCPU, after an exit of which vmx_fastpath_reason() is true
+ * @vcpu: the vCPU, after an exit that may be one for a fastpath
  *
  * Context: interrupts off, right after the exit; the rest of the host's state is not
  * restored yet.

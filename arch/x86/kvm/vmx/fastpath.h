@@ -6,6 +6,7 @@
 
 #include <asm/vmx.h>
 
+#include "../fastpath.h"
 #include "run_flags.h"
 
 /* For vmx_vcpu_enter_exit(), beside VMX_RUN_*: see kvm_guest_state_enter(). */
@@ -14,14 +15,8 @@
 #define VMX_FASTPATH_AGAIN	(VMX_RUN_AGAIN | VMX_RUN_VMRESUME)
 #define VMX_FASTPATH_UNTRIED	BIT(30)
 
-/**
- * vmx_fastpath_reason - can a fastpath answer this exit?
- * @reason: the exit's, all 32 bits of it
- *
- * Context: any, noinstr.
- * Return: true if there is one for it.
- */
-static __always_inline bool vmx_fastpath_reason(u32 reason)
+/* Can a fastpath answer this exit? */
+static inline bool vmx_fastpath_reason(u32 reason)
 {
 	const u64 reasons = BIT_ULL(EXIT_REASON_MSR_WRITE) | BIT_ULL(EXIT_REASON_HLT) |
 			    BIT_ULL(EXIT_REASON_PREEMPTION_TIMER);
@@ -44,8 +39,10 @@ unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu);
 static __always_inline unsigned int vmx_fastpath(struct kvm_vcpu *vcpu, u32 reason,
 						 bool force_immediate_exit)
 {
-	if (!vmx_fastpath_reason(reason) || force_immediate_exit)
+	if (!vmx_fastpath_reason(reason) || force_immediate_exit) {
+		kvm_guest_state_note();
 		return VMX_FASTPATH_UNTRIED;
+	}
 
 	return vmx_fastpath_handle(vcpu);
 }
