@@ -28,20 +28,35 @@ static inline bool kvm_fastpath_more_requests(struct kvm_vcpu *vcpu)
 	return READ_ONCE(vcpu->requests) & ~BIT_ULL(KVM_REQ_EVENT & KVM_REQUEST_MASK);
 }
 
+/* Beside EXIT_FASTPATH_*, for what vendor code does after an exit. */
+#define EXIT_FASTPATH_AGAIN	BIT(31)
+#define EXIT_FASTPATH_UNTRIED	BIT(30)
+
 /**
- * kvm_guest_state_enter - guest_state_enter_irqoff(), where it may be in vain
- * @again: the last exit was for a fastpath, and nothing else was done since
+ * kvm_guest_state_note - tell RCU that this CPU's task holds nothing of its
  *
- * For RCU the guest is a quiescent state.  Who reads, and who traces, on the way
- * between two entries that only a fastpath divides need not know of it; the next exit
- * of another kind tells RCU, and a host's timer tick is one.  A CPU without a tick
- * has context tracking: there, RCU does not watch a CPU in its guest.
+ * guest_state_enter_irqoff() and guest_state_exit_irqoff() do that at each turn, as
+ * for RCU the guest is a quiescent state.  Between two entries that only a fastpath
+ * divides it is in vain: a host's timer tick is an exit of another kind.  So that is
+ * apart, here.  A CPU without a tick has context tracking, and RCU does not watch it
+ * in its guest: then these do all that they are meant to.
+ *
+ * Context: interrupts off, before a row of entries or after it.
+ */
+static __always_inline void kvm_guest_state_note(void)
+{
+	if (!context_tracking_enabled())
+		rcu_virt_note_context_switch();
+}
+
+/**
+ * kvm_guest_state_enter - guest_state_enter_irqoff(), see kvm_guest_state_note()
  *
  * Context: interrupts off, noinstr.
  */
-static __always_inline void kvm_guest_state_enter(bool again)
+static __always_inline void kvm_guest_state_enter(void)
 {
-	if (likely(!again) || context_tracking_enabled()) {
+	if (context_tracking_enabled()) {
 		guest_state_enter_irqoff();
 		return;
 	}
@@ -54,7 +69,7 @@ static __always_inline void kvm_guest_state_enter(bool again)
 }
 
 /**
- * kvm_guest_state_exit - guest_state_exit_irqoff(), without a word to RCU
+ * kvm_guest_state_exit - guest_state_exit_irqoff(), see kvm_guest_state_note()
  *
  * Context: interrupts off, noinstr.
  */
@@ -69,17 +84,6 @@ static __always_inline void kvm_guest_state_exit(void)
 	instrumentation_begin();
 	trace_hardirqs_off_finish();
 	instrumentation_end();
-}
-
-/**
- * kvm_guest_state_note - what kvm_guest_state_exit() left out
- *
- * Context: interrupts off, after an exit that is not for a fastpath.
- */
-static __always_inline void kvm_guest_state_note(void)
-{
-	if (!context_tracking_enabled())
-		rcu_virt_note_context_switch();
 }
 
 struct kvm_lapic;

@@ -27,7 +27,7 @@
  *				nothing is kept
  *	PLE window, DR0 to 7	change in exit handlers, or in user space
  *	GUEST_RSP		is only cached by what reads it
- *	RCU's notion		see kvm_guest_state_enter()
+ *	RCU's notion		see kvm_guest_state_note()
  *
  * What was injected has been delivered, unless the IDT-vectoring information is valid.
  * Then, with a nested guest, and whenever exits or entries are traced, vmx_vcpu_run()
@@ -110,15 +110,15 @@ static void prepare(struct kvm_vcpu *vcpu)
  *
  * Context: interrupts off, right after the exit; the rest of the host's state is not
  * restored yet.
- * Return: VMX_FASTPATH_AGAIN if the guest is to be entered again; otherwise what the
- * handler says, or VMX_FASTPATH_UNTRIED.
+ * Return: EXIT_FASTPATH_AGAIN if the guest is to be entered again; otherwise what the
+ * handler says, or EXIT_FASTPATH_UNTRIED.
  */
 unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu)
 {
 	fastpath_t result;
 
 	if (!plain(vcpu))
-		return VMX_FASTPATH_UNTRIED;
+		return EXIT_FASTPATH_UNTRIED;
 
 	delivered(vcpu);
 	result = handle(vcpu);
@@ -130,5 +130,5 @@ unsigned int vmx_fastpath_handle(struct kvm_vcpu *vcpu)
 
 	++vcpu->stat.exits;
 	prepare(vcpu);
-	return VMX_FASTPATH_AGAIN;
+	return EXIT_FASTPATH_AGAIN;
 }

@@ -7,13 +7,6 @@
 #include <asm/vmx.h>
 
 #include "../fastpath.h"
-#include "run_flags.h"
-
-/* For vmx_vcpu_enter_exit(), beside VMX_RUN_*: see kvm_guest_state_enter(). */
-#define VMX_RUN_AGAIN		BIT(31)
-/* Beside EXIT_FASTPATH_*. */
-#define VMX_FASTPATH_AGAIN	(VMX_RUN_AGAIN | VMX_RUN_VMRESUME)
-#define VMX_FASTPATH_UNTRIED	BIT(30)
 
 /* Can a fastpath answer this exit? */
 static inline bool vmx_fastpath_reason(u32 reason)
@@ -41,7 +34,7 @@ static __always_inline unsigned int vmx_fastpath(struct kvm_vcpu *vcpu, u32 reas
 {
 	if (!vmx_fastpath_reason(reason) || force_immediate_exit) {
 		kvm_guest_state_note();
-		return VMX_FASTPATH_UNTRIED;
+		return EXIT_FASTPATH_UNTRIED;
 	}
 
 	return vmx_fastpath_handle(vcpu);
