@@ -57,7 +57,7 @@ static const struct kernel_param_ops exit_fastpath_ops = {
 };
 
 module_param_cb(exit_fastpath, &exit_fastpath_ops, &exit_fastpath, 0644);
-MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection");
+MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection, 128 LVTT and TMICT");
 
 /**
  * kvm_fastpath_enabled - does the administrator allow this handler?
@@ -77,11 +77,13 @@ EXPORT_SYMBOL_GPL(kvm_fastpath_enabled);
  * @vcpu: the vCPU
  * @nr: the handler
  * @value: what was written, or the like; for the trace
- * @done: it is done
+ * @result: what became of it
  *
  * Context: the vCPU's thread; also with interrupts off.
+ * Return: true if it is done.
  */
-void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done)
+bool kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value,
+			enum kvm_fastpath_result result)
 {
 	static const size_t stats[] = {
 		[KVM_FASTPATH_ICR]	= offsetof(struct kvm_vcpu_stat, fastpath_icr),
@@ -91,12 +93,14 @@ void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, 
 		[KVM_FASTPATH_EOI]	= offsetof(struct kvm_vcpu_stat, fastpath_eoi),
 		[KVM_FASTPATH_SELF_IPI]	= offsetof(struct kvm_vcpu_stat, fastpath_self_ipi),
 		[KVM_FASTPATH_EVENT]	= offsetof(struct kvm_vcpu_stat, fastpath_event),
+		[KVM_FASTPATH_TIMER]	= offsetof(struct kvm_vcpu_stat, fastpath_timer),
 	};
-	if (done)
+	if (result == KVM_FASTPATH_DONE)
 		++*(u64 *)((void *)&vcpu->stat + stats[nr]);
 	else
 		++vcpu->stat.fastpath_declined;
-	trace_kvm_fastpath(vcpu->vcpu_id, nr, value, done);
+	trace_kvm_fastpath(vcpu->vcpu_id, nr, value, result);
+	return result == KVM_FASTPATH_DONE;
 }
 
 /**
@@ -155,6 +159,30 @@ static bool fastpath_self_ipi(struct kvm_vcpu *vcpu, u64 data)
 	return data <= APIC_VECTOR_MASK && kvm_fastpath_set_irr(vcpu, data);
 }
 
+/* Nothing but the vector changes, and with it nothing else. */
+static bool fastpath_lvtt(struct kvm_vcpu *vcpu, u64 data)
+{
+	struct kvm_lapic *apic = vcpu->arch.apic;
+	u32 *lvtt = apic->regs + APIC_LVTT;
+
+	if ((data ^ *lvtt) & ~(u64)APIC_VECTOR_MASK)
+		return false;
+
+	trace_kvm_apic_write(APIC_LVTT, data);
+	*lvtt = data;
+	return true;
+}
+
+static bool fastpath_tmict(struct kvm_vcpu *vcpu, u64 data)
+{
+	if (data >> 32)
+		return false;
+
+	trace_kvm_apic_write(APIC_TMICT, data);
+	kvm_lapic_timer_set_count(vcpu->arch.apic, data);
+	return true;
+}
+
 /* QEMU has a filter in each VM, for an MSR that is none of these. */
 static bool filtered(struct kvm_vcpu *vcpu, u32 msr)
 {
@@ -191,28 +219,44 @@ static enum kvm_fastpath msr_handler(u32 msr)
 		return KVM_FASTPATH_EOI;
 	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
 		return KVM_FASTPATH_SELF_IPI;
+	case APIC_BASE_MSR + (APIC_LVTT >> 4):
+	case APIC_BASE_MSR + (APIC_TMICT >> 4):
+		return KVM_FASTPATH_TIMER;
 	default:
 		return KVM_FASTPATH_NR;
 	}
 }
 
-static bool handle(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
+static bool handle(struct kvm_vcpu *vcpu, u32 msr, u64 data)
 {
-	if (nr != KVM_FASTPATH_DEADLINE && !apic_x2apic_mode(vcpu->arch.apic))
-		return false;
-
-	switch (nr) {
-	case KVM_FASTPATH_DEADLINE:
+	switch (msr) {
+	case MSR_IA32_TSC_DEADLINE:
 		return fastpath_deadline(vcpu, data);
-	case KVM_FASTPATH_ICR:
+	case APIC_BASE_MSR + (APIC_ICR >> 4):
 		return kvm_fastpath_icr(vcpu, data);
-	case KVM_FASTPATH_EOI:
+	case APIC_BASE_MSR + (APIC_EOI >> 4):
 		return fastpath_eoi(vcpu, data);
-	case KVM_FASTPATH_SELF_IPI:
+	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
 		return fastpath_self_ipi(vcpu, data);
+	case APIC_BASE_MSR + (APIC_LVTT >> 4):
+		return fastpath_lvtt(vcpu, data);
 	default:
-		return false;
+		return fastpath_tmict(vcpu, data);
 	}
+}
+
+static enum kvm_fastpath_result answer(struct kvm_vcpu *vcpu, u32 msr, u64 data,
+				       unsigned long rflags)
+{
+	if (!kvm_apic_present(vcpu) || (msr != MSR_IA32_TSC_DEADLINE &&
+					!apic_x2apic_mode(vcpu->arch.apic)))
+		return KVM_FASTPATH_NO_APIC;
+	if (!plain(vcpu, rflags))
+		return KVM_FASTPATH_DEBUGGED;
+	if (filtered(vcpu, msr))
+		return KVM_FASTPATH_FILTERED;
+
+	return handle(vcpu, msr, data) ? KVM_FASTPATH_DONE : KVM_FASTPATH_NOT_PLAIN;
 }
 
 /**
@@ -228,7 +272,6 @@ bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags)
 {
 	u32 msr = kvm_rcx_read(vcpu);
 	enum kvm_fastpath nr = msr_handler(msr);
-	bool done;
 	u64 data;
 
 	lockdep_assert_irqs_disabled();
@@ -236,10 +279,7 @@ bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags)
 		return false;
 
 	data = kvm_read_edx_eax(vcpu);
-	done = kvm_apic_present(vcpu) && plain(vcpu, rflags) && !filtered(vcpu, msr) &&
-	       handle(vcpu, nr, data);
-	kvm_fastpath_count(vcpu, nr, data, done);
-	if (!done)
+	if (!kvm_fastpath_count(vcpu, nr, data, answer(vcpu, msr, data, rflags)))
 		return false;
 
 	retire(vcpu);
@@ -292,7 +332,7 @@ fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu)
 	if (vcpu->arch.mp_state != KVM_MP_STATE_RUNNABLE || vcpu->arch.apf.halted)
 		return EXIT_FASTPATH_EXIT_HANDLED;
 
-	kvm_fastpath_count(vcpu, KVM_FASTPATH_HLT, 0, true);
+	kvm_fastpath_count(vcpu, KVM_FASTPATH_HLT, 0, KVM_FASTPATH_DONE);
 	kvm_make_request(KVM_REQ_EVENT, vcpu);
 	return EXIT_FASTPATH_REENTER_GUEST;
 }

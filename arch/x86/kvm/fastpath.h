@@ -13,7 +13,20 @@ enum kvm_fastpath {
 	KVM_FASTPATH_EOI,
 	KVM_FASTPATH_SELF_IPI,
 	KVM_FASTPATH_EVENT,
+	KVM_FASTPATH_TIMER,
 	KVM_FASTPATH_NR,
+};
+
+/* What became of it: for all but the first, the slow path. */
+enum kvm_fastpath_result {
+	KVM_FASTPATH_DONE,
+	KVM_FASTPATH_NOT_PLAIN,		/* what is written, or where it goes */
+	KVM_FASTPATH_NO_APIC,		/* none of KVM's, or not in x2APIC mode */
+	KVM_FASTPATH_DEBUGGED,		/* stepped through, or not to be looked at */
+	KVM_FASTPATH_FILTERED,		/* user space denies the MSR */
+	KVM_FASTPATH_REQUESTED,		/* the vCPU is wanted elsewhere */
+	KVM_FASTPATH_PV_EOI,		/* the guest's memory has to be asked */
+	KVM_FASTPATH_OTHER_EVENT,	/* something besides a local interrupt */
 };
 
 /**
@@ -90,7 +103,8 @@ struct kvm_lapic;
 
 /* fastpath.c */
 bool kvm_fastpath_enabled(enum kvm_fastpath nr);
-void kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value, bool done);
+bool kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value,
+			enum kvm_fastpath_result result);
 bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector);
 bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags);
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu);

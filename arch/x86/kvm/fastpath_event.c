@@ -189,30 +189,36 @@ static bool enabled(struct kvm_vcpu *vcpu)
 	return kvm_fastpath_enabled(KVM_FASTPATH_EVENT) && lapic_in_kernel(vcpu);
 }
 
-/* true when that was all, and the guest can be entered. */
-static bool event(struct kvm_vcpu *vcpu)
+static enum kvm_fastpath_result try_event(struct kvm_vcpu *vcpu)
 {
-	bool done = false;
-
-	if (!enabled(vcpu) || !kvm_test_request(KVM_REQ_EVENT, vcpu))
-		return false;
 	if (kvm_fastpath_more_requests(vcpu) || vcpu->mode != IN_GUEST_MODE ||
-	    xfer_to_guest_mode_work_pending() || vcpu->arch.apic_attention ||
-	    more_to_do(vcpu))
-		goto out;
+	    xfer_to_guest_mode_work_pending())
+		return KVM_FASTPATH_REQUESTED;
+	if (vcpu->arch.apic_attention)
+		return KVM_FASTPATH_PV_EOI;
+	if (more_to_do(vcpu))
+		return KVM_FASTPATH_OTHER_EVENT;
 
 	kvm_clear_request(KVM_REQ_EVENT, vcpu);
 	++vcpu->stat.req_event;
 	inject(vcpu);
 
-	done = likely(!kvm_request_pending(vcpu));
-	if (!done) {
-		kvm_make_request(KVM_REQ_EVENT, vcpu);
-		kvm_x86_call(cancel_injection)(vcpu);
-	}
-out:
-	kvm_fastpath_count(vcpu, KVM_FASTPATH_EVENT, READ_ONCE(vcpu->requests), done);
-	return done;
+	if (likely(!kvm_request_pending(vcpu)))
+		return KVM_FASTPATH_DONE;
+
+	kvm_make_request(KVM_REQ_EVENT, vcpu);
+	kvm_x86_call(cancel_injection)(vcpu);
+	return KVM_FASTPATH_REQUESTED;
+}
+
+/* true when that was all, and the guest can be entered. */
+static bool event(struct kvm_vcpu *vcpu)
+{
+	if (!enabled(vcpu) || !kvm_test_request(KVM_REQ_EVENT, vcpu))
+		return false;
+
+	return kvm_fastpath_count(vcpu, KVM_FASTPATH_EVENT, READ_ONCE(vcpu->requests),
+				  try_event(vcpu));
 }
 
 /**

@@ -100,6 +100,20 @@ static bool simple(struct kvm_lapic *apic, u64 data)
 	return true;
 }
 
+/* Likewise, to the sender. */
+static bool to_self(struct kvm_vcpu *vcpu, u64 data)
+{
+	if ((data & ~SIMPLE_BITS) != APIC_DEST_SELF)
+		return false;
+
+	if (!kvm_fastpath_set_irr(vcpu, data & APIC_VECTOR_MASK))
+		return false;
+
+	trace_kvm_apic_ipi(data, data >> 32);
+	set_icr(vcpu->arch.apic, data);
+	return true;
+}
+
 /**
  * kvm_fastpath_icr - send a fixed interrupt to whoever is named
  * @vcpu: the sender, in x2APIC mode
@@ -110,9 +124,11 @@ static bool simple(struct kvm_lapic *apic, u64 data)
  */
 bool kvm_fastpath_icr(struct kvm_vcpu *vcpu, u64 data)
 {
-	if ((data & APIC_MODE_MASK) != APIC_DM_FIXED ||
-	    (data & APIC_SHORT_MASK) != APIC_DEST_NOSHORT ||
-	    (data & APIC_VECTOR_MASK) < 16 || (u32)(data >> 32) == X2APIC_BROADCAST)
+	if ((data & APIC_MODE_MASK) != APIC_DM_FIXED || (data & APIC_VECTOR_MASK) < 16)
+		return false;
+	if ((data & APIC_SHORT_MASK) != APIC_DEST_NOSHORT)
+		return to_self(vcpu, data);
+	if ((u32)(data >> 32) == X2APIC_BROADCAST)
 		return false;
 
 	return simple(vcpu->arch.apic, data) ||

@@ -155,7 +155,7 @@ static bool set_period(struct kvm_lapic *apic)
  * @apic: the local APIC
  * @count: the initial count
  *
- * Context: the vCPU's thread.
+ * Context: the vCPU's thread; also with interrupts off.
  */
 void kvm_lapic_timer_set_count(struct kvm_lapic *apic, u32 count)
 {

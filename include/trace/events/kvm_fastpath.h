@@ -15,25 +15,34 @@ TRACE_DEFINE_ENUM(KVM_FASTPATH_HLT);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_EOI);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_SELF_IPI);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_EVENT);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_TIMER);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_DONE);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_NOT_PLAIN);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_NO_APIC);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_DEBUGGED);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_FILTERED);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_REQUESTED);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_PV_EOI);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_OTHER_EVENT);
 
 /*
  * A fastpath was tried.  The value is what the guest writes; for "event", the
  * requests that are left.
  */
 TRACE_EVENT(kvm_fastpath,
-	    TP_PROTO(unsigned int vcpu_id, int handler, u64 value, bool done),
-	    TP_ARGS(vcpu_id, handler, value, done),
+	    TP_PROTO(unsigned int vcpu_id, int handler, u64 value, int result),
+	    TP_ARGS(vcpu_id, handler, value, result),
 
 	    TP_STRUCT__entry(__field(u64, value)
 			     __field(unsigned int, vcpu_id)
 			     __field(u8, handler)
-			     __field(bool, done)
+			     __field(u8, result)
 	    ),
 
 	    TP_fast_assign(__entry->value = value;
 			   __entry->vcpu_id = vcpu_id;
 			   __entry->handler = handler;
-			   __entry->done = done;
+			   __entry->result = result;
 	    ),
 
 	    TP_printk("vcpu %u %s 0x%llx: %s", __entry->vcpu_id,
@@ -44,8 +53,18 @@ TRACE_EVENT(kvm_fastpath,
 				       { KVM_FASTPATH_HLT,	"hlt" },
 				       { KVM_FASTPATH_EOI,	"eoi" },
 				       { KVM_FASTPATH_SELF_IPI,	"self-ipi" },
-				       { KVM_FASTPATH_EVENT,	"event" }),
-		      __entry->value, __entry->done ? "done" : "declined")
+				       { KVM_FASTPATH_EVENT,	"event" },
+				       { KVM_FASTPATH_TIMER,	"timer" }),
+		      __entry->value,
+		      __print_symbolic(__entry->result,
+				       { KVM_FASTPATH_DONE,		"done" },
+				       { KVM_FASTPATH_NOT_PLAIN,	"declined: not plain" },
+				       { KVM_FASTPATH_NO_APIC,		"declined: no x2APIC" },
+				       { KVM_FASTPATH_DEBUGGED,		"declined: debugged" },
+				       { KVM_FASTPATH_FILTERED,		"declined: filtered" },
+				       { KVM_FASTPATH_REQUESTED,	"declined: requested" },
+				       { KVM_FASTPATH_PV_EOI,		"declined: PV EOI" },
+				       { KVM_FASTPATH_OTHER_EVENT,	"declined: other event" }))
 );
 
 #endif

@@ -27,7 +27,7 @@
 #include "lapic_timer_util.h"
 
 #define MASK_PARAM	"exit_fastpath"
-#define MASK_ALL	127
+#define MASK_ALL	255
 
 #define APIC_ESR	0x280
 #define APIC_TMR	0x180
@@ -351,10 +351,10 @@ static void guest_drain(void)
 	guest_eoi_all();
 }
 
-static void guest_arm_soon(uint8_t vector)
+static void guest_arm_in(uint8_t vector, uint64_t ns)
 {
 	guest_write(APIC_LVTT, APIC_LVT_TIMER_TSCDEADLINE | vector, false);
-	guest_wrmsr(MSR_IA32_TSC_DEADLINE, rdtsc() + ns_to_guest_tsc(20 * US), false);
+	guest_wrmsr(MSR_IA32_TSC_DEADLINE, rdtsc() + ns_to_guest_tsc(ns), false);
 }
 
 static void guest_halt_until(uint8_t vector, uint64_t times)
@@ -379,7 +379,7 @@ static void guest_halt_deadline(void)
 
 	guest_drain();
 	times = fired[HALT_VECTOR] + 1;
-	guest_arm_soon(HALT_VECTOR);
+	guest_arm_in(HALT_VECTOR, 20 * US);
 	guest_halt_until(HALT_VECTOR, times);
 }
 
@@ -388,7 +388,7 @@ static void guest_wait_deadline(void)
 	int i;
 
 	guest_drain();
-	guest_arm_soon(WAIT_VECTOR);
+	guest_arm_in(WAIT_VECTOR, 20 * US);
 	for (i = 0; i < 100000 && !guest_bit(APIC_IRR, WAIT_VECTOR); i++)
 		;
 	saw(SAW_REG, MSR_IA32_TSC_DEADLINE, !!rdmsr(MSR_IA32_TSC_DEADLINE));
@@ -1068,10 +1068,11 @@ static void set_mask(unsigned int mask)
 
 static const char * const stats[] = {
 	"fastpath_icr", "fastpath_deadline", "fastpath_expired", "fastpath_hlt",
-	"fastpath_eoi", "fastpath_self_ipi", "fastpath_event", "fastpath_declined",
+	"fastpath_eoi", "fastpath_self_ipi", "fastpath_event", "fastpath_timer",
+	"fastpath_declined",
 };
 
-#define NR_HANDLERS	7
+#define NR_HANDLERS	8
 #define DECLINED	NR_HANDLERS
 
 static void read_counts(struct kvm_vcpu *vcpu, uint64_t *counts)
@@ -1261,6 +1262,23 @@ static void guest_do_deadline(void)
 	guest_wrmsr(MSR_IA32_TSC_DEADLINE, rdtsc() + BIT_ULL(40), false);
 }
 
+/* So far ahead that it is not over before it is armed. */
+static void guest_do_expire(void)
+{
+	guest_drain();
+	guest_arm_in(WAIT_VECTOR, MS);
+	while (!guest_bit(APIC_IRR, WAIT_VECTOR))
+		;
+	guest_window();
+}
+
+/* Another vector, and a count that is none in this mode. */
+static void guest_do_timer(void)
+{
+	guest_write(APIC_LVTT, APIC_LVT_TIMER_TSCDEADLINE | HALT_VECTOR, false);
+	guest_write(APIC_TMICT, 0, false);
+}
+
 static void guest_do_eoi(void)
 {
 	guest_do_icr();
@@ -1358,7 +1376,7 @@ FIXTURE_VARIANT_ADD(fastpath_handler, icr) { guest_do_icr, 0, 0, true };
 FIXTURE_VARIANT_ADD(fastpath_handler, deadline) { guest_do_deadline, 1 };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, expired) {
-	guest_wait_deadline, 2, .preemption_timer = true
+	guest_do_expire, 2, .preemption_timer = true
 };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, hlt) { guest_halt_ipi, 3 };
@@ -1366,6 +1384,8 @@ FIXTURE_VARIANT_ADD(fastpath_handler, hlt) { guest_halt_ipi, 3 };
 FIXTURE_VARIANT_ADD(fastpath_handler, eoi) { guest_do_eoi, 4, 0, true };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, self_ipi) { guest_do_self_ipi, 5, 0, true };
+
+FIXTURE_VARIANT_ADD(fastpath_handler, timer) { guest_do_timer, 7 };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, event) { guest_do_event, 6, BIT(5), true };
 
@@ -1570,7 +1590,7 @@ TEST_F(fastpath_ipi, received)
 /* Whatever makes sense can be read back; the rest is refused and changes nothing. */
 TEST(parameter)
 {
-	static const char * const bad[] = { "128", "255", "4294967296", "-1", "x" };
+	static const char * const bad[] = { "256", "511", "4294967296", "-1", "x" };
 	char val[16], back[16];
 	int i;
 
@@ -1587,7 +1607,7 @@ TEST(parameter)
 		kvm_param_read(MASK_PARAM, back, sizeof(back));
 		EXPECT_STREQ("42", back);
 	}
-	EXPECT_EQ(EINVAL, __kvm_param_write(MASK_PARAM, "128"));
+	EXPECT_EQ(EINVAL, __kvm_param_write(MASK_PARAM, "256"));
 }
 
 int main(int argc, char *argv[])
