@@ -142,6 +142,7 @@ static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
 	int vector = kvm_fastpath_isr(apic);
 
 	if (data || vector < 0 || apic->apicv_active || to_hv_vcpu(vcpu) ||
+	    vcpu->arch.apic_attention ||
 	    test_bit(vector, vcpu->arch.ioapic_handled_vectors))
 		return false;
 

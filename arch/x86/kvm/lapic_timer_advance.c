@@ -68,19 +68,22 @@ static void adjust(struct kvm_vcpu *vcpu, s64 late)
 		t->timer_advance_ns = ADVANCE_INIT_NS;
 }
 
+/*
+ * For as long as the advance ever is: the one that the timer was armed with may have been
+ * larger than the present one, which an entry since then, or this one, has adjusted.
+ */
 static void delay_ticks(struct kvm_vcpu *vcpu, u64 ticks)
 {
-	struct kvm_timer *t = &vcpu->arch.apic->lapic_timer;
 	u64 ns;
 
 	/* __delay() counts host ticks. */
 	if (vcpu->arch.tsc_scaling_ratio == kvm_caps.default_tsc_scaling_ratio) {
-		__delay(min(ticks, nsec_to_cycles(vcpu, t->timer_advance_ns)));
+		__delay(min(ticks, nsec_to_cycles(vcpu, ADVANCE_MAX_NS)));
 		return;
 	}
 
 	ns = div_u64(ticks * NSEC_PER_MSEC, vcpu->arch.virtual_tsc_khz);
-	ndelay(min_t(u32, ns, t->timer_advance_ns));
+	ndelay(min_t(u64, ns, ADVANCE_MAX_NS));
 }
 
 /**
