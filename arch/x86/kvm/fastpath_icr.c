@@ -6,11 +6,11 @@
 /**
  * DOC: IPIs
  *
- * A fixed, edge-triggered interrupt from an x2APIC to one vCPU, or to some of a
- * cluster, needs the map of local APICs and nothing else: where the map says that no
- * vCPU is meant, none is.  For the rest of fixed interrupts without a shorthand,
- * guests in xAPIC mode among the targets for one, kvm_x2apic_icr_write() is called,
- * which is right for the irqs-off path but not short.
+ * A fixed, edge-triggered interrupt from an x2APIC to one vCPU, to some of a cluster,
+ * or to all others where they are few, needs the map of local APICs and nothing else:
+ * where the map says that no vCPU is meant, none is.  For the rest of fixed interrupts
+ * without a shorthand, local APICs in xAPIC mode among the targets for one,
+ * kvm_x2apic_icr_write() is called, which is right for the irqs-off path but not short.
  *
  * The map is freed after an RCU grace period, which interrupts being off defer.
  */
@@ -38,31 +38,49 @@ static void deliver(struct kvm_lapic *apic, u32 vector)
 	kvm_x86_call(deliver_interrupt)(apic, APIC_DM_FIXED, false, vector);
 }
 
-/* The first of the targets, and which of the 16 from there; NULL if it is not simple. */
-static struct kvm_lapic **targets(struct kvm_apic_map *map, u64 data, unsigned long *mask)
+/* The vCPUs of which IDs: the first, and those of the next 16 that are meant. */
+struct targets {
+	u32 first;
+	unsigned long mask;
+};
+
+/* false where it is not simple */
+static bool find_targets(struct kvm_apic_map *map, u64 data, struct targets *t)
 {
-	u32 dest = data >> 32, first = dest;
+	u32 dest = data >> 32;
 
-	/* One of these may stand for all. */
-	if (dest == APIC_BROADCAST || dest == X2APIC_BROADCAST)
-		return NULL;
+	if ((data & APIC_SHORT_MASK) == APIC_DEST_ALLBUT) {
+		*t = (struct targets){ 0, 0xffff };
+		return map->logical_mode == KVM_APIC_MODE_X2APIC && map->max_apic_id < 16;
+	}
 
-	*mask = 1;
 	if (data & APIC_DEST_LOGICAL) {
-		if (map->logical_mode != KVM_APIC_MODE_X2APIC)
-			return NULL;
-		first = dest >> 16 << 4;
-		*mask = dest & 0xffff;
+		*t = (struct targets){ dest >> 16 << 4, dest & 0xffff };
+		return map->logical_mode == KVM_APIC_MODE_X2APIC && dest != X2APIC_BROADCAST;
 	}
 
-	if (first > map->max_apic_id) {
-		*mask = 0;
-		first = 0;
-	} else if (map->max_apic_id - first < 15) {
-		*mask &= GENMASK(map->max_apic_id - first, 0);
-	}
+	*t = (struct targets){ dest, 1 };
+	/* One of these may stand for all. */
+	return dest != APIC_BROADCAST && dest != X2APIC_BROADCAST;
+}
 
-	return &map->phys_map[array_index_nospec(first, map->max_apic_id + 1)];
+static void deliver_to(struct kvm_apic_map *map, const struct targets *t, u32 vector,
+		       struct kvm_lapic *except)
+{
+	struct kvm_lapic **apics;
+	unsigned long mask = t->mask;
+	u32 max = map->max_apic_id;
+	int i;
+
+	if (t->first > max)
+		return;
+	if (max - t->first < 15)
+		mask &= GENMASK(max - t->first, 0);
+
+	apics = &map->phys_map[array_index_nospec(t->first, max + 1)];
+	for_each_set_bit(i, &mask, 16)
+		if (apics[i] && apics[i] != except)
+			deliver(apics[i], vector);
 }
 
 static void set_icr(struct kvm_lapic *apic, u64 data)
@@ -76,26 +94,22 @@ static void set_icr(struct kvm_lapic *apic, u64 data)
 	trace_kvm_apic_write(APIC_ICR, data);
 }
 
-static bool simple(struct kvm_lapic *apic, u64 data)
+static bool to_others(struct kvm_vcpu *vcpu, u64 data)
 {
-	struct kvm_lapic **first;
+	bool all_but = (data & APIC_SHORT_MASK) == APIC_DEST_ALLBUT;
+	struct kvm_lapic *apic = vcpu->arch.apic;
 	struct kvm_apic_map *map;
-	unsigned long mask;
-	int i;
+	struct targets targets;
 
-	if (data & ~SIMPLE_BITS)
+	if (data & ~(SIMPLE_BITS | (all_but ? APIC_SHORT_MASK : 0)))
 		return false;
 
-	map = rcu_dereference_sched(apic->vcpu->kvm->arch.apic_map);
-	first = map ? targets(map, data, &mask) : NULL;
-	if (!first)
+	map = rcu_dereference_sched(vcpu->kvm->arch.apic_map);
+	if (!map || !find_targets(map, data, &targets))
 		return false;
 
 	trace_kvm_apic_ipi(data, data >> 32);
-	for_each_set_bit(i, &mask, 16)
-		if (first[i])
-			deliver(first[i], data & APIC_VECTOR_MASK);
-
+	deliver_to(map, &targets, data & APIC_VECTOR_MASK, all_but ? apic : NULL);
 	set_icr(apic, data);
 	return true;
 }
@@ -126,11 +140,16 @@ bool kvm_fastpath_icr(struct kvm_vcpu *vcpu, u64 data)
 {
 	if ((data & APIC_MODE_MASK) != APIC_DM_FIXED || (data & APIC_VECTOR_MASK) < 16)
 		return false;
-	if ((data & APIC_SHORT_MASK) != APIC_DEST_NOSHORT)
-		return to_self(vcpu, data);
-	if ((u32)(data >> 32) == X2APIC_BROADCAST)
-		return false;
 
-	return simple(vcpu->arch.apic, data) ||
-	       !kvm_x2apic_icr_write(vcpu->arch.apic, data);
+	switch (data & APIC_SHORT_MASK) {
+	case APIC_DEST_SELF:
+		return to_self(vcpu, data);
+	case APIC_DEST_NOSHORT:
+		return to_others(vcpu, data) || ((u32)(data >> 32) != X2APIC_BROADCAST &&
+						 !kvm_x2apic_icr_write(vcpu->arch.apic, data));
+	case APIC_DEST_ALLBUT:
+		return to_others(vcpu, data);
+	default:
+		return false;
+	}
 }
