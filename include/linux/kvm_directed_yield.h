@@ -23,7 +23,7 @@ enum kvm_dy_outcome {
 	KVM_DY_NO_CANDIDATE,
 	KVM_DY_TARGET_RAN,
 	KVM_DY_DECLINED,	/* by the scheduler */
-	KVM_DY_BACKED_OFF,	/* not tried: it has been of no use lately */
+	KVM_DY_BACKED_OFF,	/* nearly nobody tried: it has been of no use lately */
 	KVM_DY_NR_OUTCOMES,
 	KVM_DY_STALE = KVM_DY_NR_OUTCOMES, /* no candidate after all, not counted */
 };
@@ -77,13 +77,13 @@ struct kvm_dy_stat {
 /**
  * struct kvm_vcpu_dy - what a vCPU knows for its directed yields
  * @ipi_target: to whom it last sent an IPI, or NULL
- * @boosted: for whom it last gave way, and has not judged that yet, or NULL
+ * @boosted: who ran in its place, and is to be judged by that, or NULL
  * @progress: how far @boosted had come then
  * @boosted_spins: its @spins then
  * @spins: how often it was found spinning
  * @stints: how often it was scheduled out otherwise
  * @useless: evidence that giving way is of no use, from 0 up
- * @skip: so many more spins are let pass
+ * @skip: for so many more spins it backs off
  * @yielding: it is giving way right now
  *
  * All is written by the vCPU's task only.  Others read @spins and @stints.

@@ -75,13 +75,18 @@
  *
  * Backing off
  * -----------
- * When the spinner is back and spins again, it looks at the one it gave way to.  If
- * that has been in the guest and left it for anything but spinning, it was of use; if
- * it only came back spinning or did not run at all, it was not, and neither was it if
- * the scheduler declined.  With too little use, some spins are let pass, twice as many
- * each time, up to kvm.directed_yield_backoff.  The caller is told, to let the guest spin for
- * longer before the next exit.  The IPI's target is tried all the same: only its next
- * run can answer, and then it is not the target any more.
+ * A vCPU is a candidate once for each time that it is preempted or called: when it
+ * runs, it is none any more.  Not so those that gave way here.  They come back to spin,
+ * give way again, and two of them could go on like that while the one that both wait
+ * for runs elsewhere, or sleeps.
+ *
+ * So a spinner that is back, and spins again, looks at the one of these that it gave
+ * way to.  If that has left the guest since for anything but spinning, it was of use; if
+ * it only came back spinning, or did not run, it was not, and no yield was that the
+ * scheduler declined.  When too few are of use, the spinner lets some spins pass, twice
+ * as many each time, up to kvm.directed_yield_backoff: it then tries one vCPU that was
+ * preempted or called, if there is one, but none of those that gave way.  The caller
+ * is told, to let the guest spin for longer before the next exit.
  */
 
 #include <linux/kvm_host.h>
@@ -129,7 +134,7 @@ static const struct kernel_param_ops directed_yield_ops = {
 module_param_cb(directed_yield, &directed_yield_ops, &directed_yield, 0644);
 MODULE_PARM_DESC(directed_yield, "Whom a spinning vCPU may yield to: 1 its IPI's target, 2 who has an interrupt, 4 lock holders, 8 a queue's head, 16 the rest");
 
-static unsigned int directed_yield_backoff = 8;
+static unsigned int directed_yield_backoff = 4;
 
 static int directed_yield_backoff_set(const char *val, const struct kernel_param *kp)
 {
@@ -383,7 +388,7 @@ static void note_use(struct kvm_vcpu_dy *dy, bool useful)
 		dy->skip = min(max, 1U << (dy->useless - USELESS_MIN));
 }
 
-/* What has come of the last yield? */
+/* What has come of the last yield that could be one of many in a circle? */
 static void judge(struct kvm_vcpu_dy *dy)
 {
 	struct kvm_vcpu *target = dy->boosted;
@@ -417,10 +422,10 @@ static enum kvm_dy_outcome attempt(struct kvm_vcpu *me, struct kvm_vcpu *target,
 	dy->yielding = false;
 
 	count(me, target, reason, outcome);
-	if (outcome == KVM_DY_TARGET_RAN)
-		dy->boosted = target;
-	else
+	if (outcome == KVM_DY_DECLINED)
 		note_use(dy, false);
+	else if (reason == KVM_DY_OTHER)
+		dy->boosted = target;
 
 	return outcome;
 }
@@ -499,13 +504,20 @@ static enum kvm_dy_outcome yield_to_ipi_target(struct kvm_vcpu *me)
 static enum kvm_dy_outcome yield_to_any(struct kvm_vcpu *me, bool kernel_only)
 {
 	enum kvm_dy_outcome outcome, result = KVM_DY_NO_CANDIDATE;
-	bool turned = me->dy.spins % TURN == 0;
-	unsigned int tries = MAX_TRIES;
+	bool back_off = me->dy.skip && READ_ONCE(directed_yield_backoff);
+	bool turned = me->dy.spins % TURN == 0 && !back_off;
+	unsigned int tries = back_off ? 1 : MAX_TRIES;
 	enum kvm_dy_set rank, set;
+
+	if (back_off) {
+		me->dy.skip--;
+		result = KVM_DY_BACKED_OFF;
+	}
 
 	for (rank = 0; rank < KVM_DY_NR_SETS; rank++) {
 		set = turned ? KVM_DY_NR_SETS - 1 - rank : rank;
-		if (set == KVM_DY_USER && kernel_only)
+		if ((set == KVM_DY_USER && kernel_only) ||
+		    (set == KVM_DY_SPINNER && back_off))
 			continue;
 
 		outcome = yield_to_set(me, set, &tries);
@@ -528,12 +540,11 @@ static enum kvm_dy_outcome yield_to_any(struct kvm_vcpu *me, bool kernel_only)
  *	was preempted in user mode
  *
  * Context: process context, preemptible; may schedule.
- * Return: true when that has been of no use lately, and the guest should spin for
- * longer before it is asked again.
+ * Return: true when it did not, as that has been of no use lately; the guest should
+ * spin for longer before it is asked again.
  */
 bool kvm_vcpu_on_spin(struct kvm_vcpu *me, bool yield_to_kernel_mode)
 {
-	bool backoff = READ_ONCE(directed_yield_backoff);
 	struct kvm_vcpu_dy *dy = &me->dy;
 	enum kvm_dy_outcome outcome;
 
@@ -541,18 +552,14 @@ bool kvm_vcpu_on_spin(struct kvm_vcpu *me, bool yield_to_kernel_mode)
 	WRITE_ONCE(dy->spins, dy->spins + 1);
 
 	outcome = yield_to_ipi_target(me);
-	if (outcome != KVM_DY_TARGET_RAN) {
-		if (dy->skip && backoff) {
-			dy->skip--;
-			count(me, NULL, KVM_DY_NR_REASONS, KVM_DY_BACKED_OFF);
-		} else {
-			outcome = yield_to_any(me, yield_to_kernel_mode);
-			if (outcome == KVM_DY_NO_CANDIDATE)
-				count(me, NULL, KVM_DY_NR_REASONS, outcome);
-		}
-	}
+	if (outcome == KVM_DY_TARGET_RAN)
+		return false;
 
-	return backoff && dy->useless >= USELESS_MIN;
+	outcome = yield_to_any(me, yield_to_kernel_mode);
+	if (outcome == KVM_DY_NO_CANDIDATE || outcome == KVM_DY_BACKED_OFF)
+		count(me, NULL, KVM_DY_NR_REASONS, outcome);
+
+	return outcome == KVM_DY_BACKED_OFF;
 }
 EXPORT_SYMBOL_GPL(kvm_vcpu_on_spin);
 

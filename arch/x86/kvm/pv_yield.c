@@ -105,8 +105,9 @@ bool kvm_arch_dy_has_pending_interrupt(struct kvm_vcpu *vcpu)
 		return false;
 	if (kvm_test_request(KVM_REQ_NMI, vcpu))
 		return true;
-	if (vcpu->arch.apic->apicv_active)
-		return kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
+	if (kvm_lapic_find_highest_irr(vcpu) >= 0)
+		return true;
 
-	return READ_ONCE(vcpu->arch.apic->irr_pending);
+	return vcpu->arch.apic->apicv_active &&
+	       kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
 }
