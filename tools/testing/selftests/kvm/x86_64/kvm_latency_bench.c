@@ -491,20 +491,6 @@ static int row_cpus(const struct row *row)
 	return row->crowd ? 1 : row_vcpus(row);
 }
 
-static bool has_pause_exits(void)
-{
-	unsigned int gap = 0;
-	FILE *file = fopen("/sys/module/kvm_intel/parameters/ple_gap", "r");
-
-	if (file) {
-		if (fscanf(file, "%u", &gap) != 1)
-			gap = 0;
-		fclose(file);
-	}
-
-	return gap;
-}
-
 /* Why a row cannot be measured here, or NULL. */
 static const char *row_obstacle(const struct row *row)
 {
