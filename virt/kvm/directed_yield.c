@@ -151,7 +151,7 @@ module_param_cb(directed_yield_backoff, &directed_yield_backoff_ops,
 MODULE_PARM_DESC(directed_yield_backoff, "How many spins in a row may be let pass where yielding was of no use; 0 for none");
 
 #ifndef kvm_arch_dy_posted_interrupts
-#define kvm_arch_dy_posted_interrupts(kvm)	false
+#define kvm_arch_dy_posted_interrupts()	false
 #endif
 
 /* Grows with what a vCPU does, except for spinning. */
@@ -282,6 +282,10 @@ void kvm_directed_yield_sched_in(struct kvm_vcpu *vcpu)
 	unsigned int bit = vcpu->vcpu_idx % BITS_PER_LONG;
 	unsigned long *sets = vcpu->kvm->dy.groups[group].sets;
 	enum kvm_dy_set set;
+
+	/* While it is being created, it bears another one's index. */
+	if (!vcpu->wants_to_run)
+		return;
 
 	/*
 	 * Between scheduled_out and the bits; pairs with the full barriers of add()
@@ -522,7 +526,7 @@ static enum kvm_dy_outcome yield_to_any(struct kvm_vcpu *me, bool kernel_only)
 
 		outcome = yield_to_set(me, set, &tries);
 		if (outcome == KVM_DY_NO_CANDIDATE && set == KVM_DY_CALLED && kernel_only &&
-		    kvm_arch_dy_posted_interrupts(me->kvm) && find_posted(me->kvm))
+		    kvm_arch_dy_posted_interrupts() && find_posted(me->kvm))
 			outcome = yield_to_set(me, set, &tries);
 		if (outcome == KVM_DY_TARGET_RAN)
 			return outcome;

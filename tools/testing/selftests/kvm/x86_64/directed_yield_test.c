@@ -432,18 +432,13 @@ static struct counts run_pair(void *guest, void *other, unsigned int ranks,
 	return rig_finish(&rig);
 }
 
-#define REQUIRE_PAUSE_EXITS()						\
-do {									\
-	if (!has_pause_exits())						\
-		SKIP(return, "takes PAUSE-loop exits");			\
-} while (0)
-
 TEST(lock_holder)
 {
 	struct counts c;
 	uint64_t right;
 
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 
 	c = run_pair(guest_wait_for_lock, guest_holder, ALL, &right);
 	ASSERT_COUNT(c.lock_holder, >, 0);
@@ -502,7 +497,8 @@ static void run_ipi_target(bool woken)
 
 TEST(ipi_target)
 {
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 	run_ipi_target(false);
 	run_ipi_target(true);
 }
@@ -602,7 +598,8 @@ static void guest_spin_then_send(uint64_t id)
 
 TEST(never_to_one_that_runs)
 {
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 	if (host_cpu(0) == host_cpu(1))
 		SKIP(return, "takes 2 CPUs");
 
@@ -612,7 +609,8 @@ TEST(never_to_one_that_runs)
 
 TEST(never_to_one_that_halts)
 {
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 	if (host_cpu(0) == host_cpu(1))
 		SKIP(return, "takes 2 CPUs");
 
@@ -648,6 +646,7 @@ static bool trace_start(void)
 /* How often each one was yielded to, and how often in all */
 static uint64_t trace_stop(uint64_t *chosen, int nr)
 {
+	static const char event[] = " kvm_directed_yield: ";
 	char line[512], reason[16], outcome[16];
 	uint64_t total = 0;
 	int from, to;
@@ -658,10 +657,11 @@ static uint64_t trace_stop(uint64_t *chosen, int nr)
 	f = fopen(TRACE "/trace", "r");
 	TEST_ASSERT(f, "Cannot read the trace");
 	while (fgets(line, sizeof(line), f)) {
-		found = strstr(line, " kvm_directed_yield: ");
+		found = strstr(line, event);
 		if (!found)
 			continue;
-		TEST_ASSERT(sscanf(found, " kvm_directed_yield: vcpu %d to %d, reason %15[^:]: %15s",
+		found += strlen(event);
+		TEST_ASSERT(sscanf(found, "vcpu %d to %d, reason %15[^:]: %15s",
 				   &from, &to, reason, outcome) == 4,
 			    "What does this mean? %s", line);
 		if (to < 0) {
@@ -723,7 +723,8 @@ static void run_turns(int nr, int cpus)
 
 TEST(each_in_its_turn)
 {
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 	if (access("/sys/kernel/tracing/instances", W_OK))
 		SKIP(return, "takes tracefs");
 
@@ -733,7 +734,8 @@ TEST(each_in_its_turn)
 
 TEST(hundreds)
 {
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 	if (access("/sys/kernel/tracing/instances", W_OK))
 		SKIP(return, "takes tracefs");
 
@@ -746,7 +748,8 @@ TEST(backoff)
 	struct rig rig;
 	uint64_t i;
 
-	REQUIRE_PAUSE_EXITS();
+	if (!has_pause_exits())
+		SKIP(return, "takes PAUSE-loop exits");
 
 	for (i = 0; i < 2; i++) {
 		set_ranks(ALL);
@@ -781,7 +784,7 @@ static void *stints_thread(void *arg)
 
 TEST(come_and_go)
 {
-	const int nr = 8, vms = 3;
+	const int nr = 8, vms = 10;
 	pthread_t drivers[8];
 	struct rig rig;
 	int i, vm;
