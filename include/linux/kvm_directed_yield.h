@@ -78,23 +78,27 @@ struct kvm_dy_stat {
  * struct kvm_vcpu_dy - what a vCPU knows for its directed yields
  * @ipi_target: to whom it last sent an IPI, or NULL
  * @boosted: who ran in its place, and is to be judged by that, or NULL
- * @progress: how far @boosted had come then
+ * @boosted_moves: its @moves then
  * @boosted_spins: its @spins then
- * @spins: how often it was found spinning
- * @stints: how often it was scheduled out otherwise
+ * @where: its registers when it last gave way, in one number
+ * @asked: how often it was found spinning
+ * @spins: how often it gave way, or tried
+ * @moves: how often it was elsewhere than in the spin before, or off its CPU otherwise
  * @useless: evidence that giving way is of no use, from 0 up
  * @skip: for so many more spins it backs off
  * @yielding: it is giving way right now
  *
- * All is written by the vCPU's task only.  Others read @spins and @stints.
+ * All is written by the vCPU's task only.  Others read @spins and @moves.
  */
 struct kvm_vcpu_dy {
 	struct kvm_vcpu *ipi_target;
 	struct kvm_vcpu *boosted;
-	unsigned int progress;
+	unsigned int boosted_moves;
 	unsigned int boosted_spins;
+	unsigned long where;
+	unsigned int asked;
 	unsigned int spins;
-	unsigned int stints;
+	unsigned int moves;
 	u8 useless;
 	u8 skip;
 	bool yielding;

@@ -81,9 +81,14 @@
  * for runs elsewhere, or sleeps.
  *
  * So a spinner that is back, and spins again, looks at the one of these that it gave
- * way to.  If that has left the guest since for anything but spinning, it was of use; if
- * it only came back spinning, or did not run, it was not, and no yield was that the
- * scheduler declined.  When too few are of use, the spinner lets some spins pass, twice
+ * way to.  If that has moved, it was of use; if it only spun on, or did not run, it was
+ * not, and no yield was that the scheduler declined.  To spin on is to be found spinning
+ * twice, with all registers as they were: who took a lock and now waits for the next one
+ * was of use, and has left the guest for nothing else meanwhile.  Where the registers
+ * are not known, each spin is taken for a new one.  To leave the CPU otherwise than by
+ * giving way is to move, too.
+ *
+ * When dozens in a row were of no use, the spinner lets some spins pass, twice
  * as many each time, up to kvm.directed_yield_backoff: it then tries one vCPU that was
  * preempted or called, if there is one, but none of those that gave way.  The caller
  * is told, to let the guest spin for longer before the next exit.
@@ -103,9 +108,13 @@
 /* How many vCPUs are asked for an interrupt in one search */
 #define MAX_LOOKS	8
 
-/* Evidence of this much begins to make a spinner back off, and no more is kept. */
-#define USELESS_MIN	4
-#define USELESS_MAX	12
+/*
+ * How many yields in a row have to be useless to make a spinner back off, and how many
+ * are counted.  To wait in vain is much dearer than a yield, so that one of use among
+ * dozens is worth it.
+ */
+#define USELESS_MIN	32
+#define USELESS_MAX	40
 
 /* How often the order of ranks is turned round */
 #define TURN		8
@@ -154,9 +163,9 @@ MODULE_PARM_DESC(directed_yield_backoff, "How many spins in a row may be let pas
 #define kvm_arch_dy_posted_interrupts()	false
 #endif
 
-/* Grows with what a vCPU does, except for spinning. */
-#ifndef kvm_arch_dy_progress
-#define kvm_arch_dy_progress(vcpu)	READ_ONCE((vcpu)->dy.stints)
+/* What the registers of a vCPU that spins amount to, in one number; 0 is unknown. */
+#ifndef kvm_arch_dy_where
+#define kvm_arch_dy_where(vcpu)		0
 #endif
 
 static bool reason_enabled(enum kvm_dy_reason reason)
@@ -256,7 +265,7 @@ void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu)
 	if (vcpu->dy.yielding)
 		set = KVM_DY_SPINNER;
 	else
-		WRITE_ONCE(vcpu->dy.stints, vcpu->dy.stints + 1);
+		WRITE_ONCE(vcpu->dy.moves, vcpu->dy.moves + 1);
 
 	if (!vcpu->preempted)
 		return;
@@ -382,7 +391,7 @@ static void note_use(struct kvm_vcpu_dy *dy, bool useful)
 	unsigned int max = READ_ONCE(directed_yield_backoff);
 
 	if (useful) {
-		dy->useless -= min(dy->useless, 2);
+		dy->useless = 0;
 		return;
 	}
 
@@ -401,11 +410,22 @@ static void judge(struct kvm_vcpu_dy *dy)
 		return;
 
 	dy->boosted = NULL;
-	if (kvm_arch_dy_progress(target) - READ_ONCE(target->dy.spins) != dy->progress)
+	if (READ_ONCE(target->dy.moves) != dy->boosted_moves)
 		note_use(dy, true);
 	else if (READ_ONCE(target->dy.spins) != dy->boosted_spins ||
 		 READ_ONCE(target->scheduled_out))
 		note_use(dy, false);
+}
+
+static void note_spin(struct kvm_vcpu *me)
+{
+	unsigned long where = kvm_arch_dy_where(me);
+	struct kvm_vcpu_dy *dy = &me->dy;
+
+	if (!where || where != dy->where)
+		WRITE_ONCE(dy->moves, dy->moves + 1);
+	dy->where = where;
+	WRITE_ONCE(dy->spins, dy->spins + 1);
 }
 
 static enum kvm_dy_outcome attempt(struct kvm_vcpu *me, struct kvm_vcpu *target,
@@ -418,17 +438,19 @@ static enum kvm_dy_outcome attempt(struct kvm_vcpu *me, struct kvm_vcpu *target,
 	if (target == me || READ_ONCE(target->halt_polling) || !waits(target))
 		return KVM_DY_STALE;
 
+	dy->boosted_moves = READ_ONCE(target->dy.moves);
 	dy->boosted_spins = READ_ONCE(target->dy.spins);
-	dy->progress = kvm_arch_dy_progress(target) - dy->boosted_spins;
 
+	note_spin(me);
 	dy->yielding = true;
 	outcome = kvm_vcpu_yield_to(target) > 0 ? KVM_DY_TARGET_RAN : KVM_DY_DECLINED;
 	dy->yielding = false;
 
 	count(me, target, reason, outcome);
-	if (outcome == KVM_DY_DECLINED)
+	/* It may have begun to run meanwhile: the scheduler declines that, too. */
+	if (outcome == KVM_DY_DECLINED && waits(target))
 		note_use(dy, false);
-	else if (reason == KVM_DY_OTHER)
+	else if (outcome == KVM_DY_TARGET_RAN && reason == KVM_DY_OTHER)
 		dy->boosted = target;
 
 	return outcome;
@@ -509,7 +531,7 @@ static enum kvm_dy_outcome yield_to_any(struct kvm_vcpu *me, bool kernel_only)
 {
 	enum kvm_dy_outcome outcome, result = KVM_DY_NO_CANDIDATE;
 	bool back_off = me->dy.skip && READ_ONCE(directed_yield_backoff);
-	bool turned = me->dy.spins % TURN == 0 && !back_off;
+	bool turned = me->dy.asked % TURN == 0 && !back_off;
 	unsigned int tries = back_off ? 1 : MAX_TRIES;
 	enum kvm_dy_set rank, set;
 
@@ -544,16 +566,18 @@ static enum kvm_dy_outcome yield_to_any(struct kvm_vcpu *me, bool kernel_only)
  *	was preempted in user mode
  *
  * Context: process context, preemptible; may schedule.
- * Return: true when it did not, as that has been of no use lately; the guest should
- * spin for longer before it is asked again.
+ * Return: true when it begins to back off, as that has been of no use lately; the
+ * guest should spin for longer before it is asked again.
  */
 bool kvm_vcpu_on_spin(struct kvm_vcpu *me, bool yield_to_kernel_mode)
 {
 	struct kvm_vcpu_dy *dy = &me->dy;
 	enum kvm_dy_outcome outcome;
+	u8 backed_off;
 
+	backed_off = dy->skip;
 	judge(dy);
-	WRITE_ONCE(dy->spins, dy->spins + 1);
+	++dy->asked;
 
 	outcome = yield_to_ipi_target(me);
 	if (outcome == KVM_DY_TARGET_RAN)
@@ -563,7 +587,7 @@ bool kvm_vcpu_on_spin(struct kvm_vcpu *me, bool yield_to_kernel_mode)
 	if (outcome == KVM_DY_NO_CANDIDATE || outcome == KVM_DY_BACKED_OFF)
 		count(me, NULL, KVM_DY_NR_REASONS, outcome);
 
-	return outcome == KVM_DY_BACKED_OFF;
+	return outcome == KVM_DY_BACKED_OFF && dy->skip >= backed_off;
 }
 EXPORT_SYMBOL_GPL(kvm_vcpu_on_spin);
 

@@ -111,3 +111,29 @@ bool kvm_arch_dy_has_pending_interrupt(struct kvm_vcpu *vcpu)
 	return vcpu->arch.apic->apicv_active &&
 	       kvm_x86_call(dy_apicv_has_pending_interrupt)(vcpu);
 }
+
+/**
+ * kvm_arch_dy_where - what the registers of a spinning vCPU amount to
+ * @vcpu: the running task's vCPU
+ *
+ * A loop that waits leaves them alone, and what comes after it does not.  RSP and RIP
+ * may have to be read first, and would tell little more.
+ *
+ * Context: the vCPU's thread.
+ * Return: a number for all of them; 0 when KVM cannot see them.
+ */
+unsigned long kvm_arch_dy_where(struct kvm_vcpu *vcpu)
+{
+	const unsigned long *regs = vcpu->arch.regs;
+	unsigned long sum = 1;
+	int i;
+
+	if (vcpu->arch.guest_state_protected)
+		return 0;
+
+	for (i = 0; i < VCPU_REGS_RIP; i++)
+		if (i != VCPU_REGS_RSP)
+			sum = sum * 31 + regs[i];
+
+	return sum ?: 1;
+}

@@ -36,6 +36,10 @@
  *                        same CPU.  From before the PAUSE that exits to the first
  *                        instruction of the other one.
  *   pause_many_64        the same with 15 others, of 64.
+ *   lock_8_on_2          8 vCPUs on two CPUs each take a lock ten times, for 2 us,
+ *                        and then wait for each other.  For all of that.
+ *   ipi_8_on_2           the same, where each sends an IPI to the next one ten times
+ *                        and spins until that has answered.
  *
  * "After the HLT" and "after the handler" include the handler and its EOI.  Guests
  * that wait for each other spin without PAUSE, lest they leave by PAUSE-loop exits.
@@ -53,6 +57,7 @@
 #include "halt_util.h"
 
 #define WAKE_VECTOR	0x30
+#define CROWD_VECTOR	0x40
 #define MAX_VCPUS	16
 #define MAX_GUESTS	2
 #define MAX_ROUNDS	10000
@@ -65,6 +70,8 @@
 #define PERIOD_TICKS	10
 #define LATER_WRITES	1000
 #define LATER_STEP_NS	20000
+
+#define PHASE		10
 
 /* What takes so many ticks was no PAUSE, and no two instructions, but an exit. */
 #define EXIT_TICKS	400
@@ -79,8 +86,8 @@ struct row {
 	uint64_t delay_ns;
 	/* One sample where others take so many; 0 is 1. */
 	int fewer;
-	/* How many vCPUs run, if not one for each guest; all on one CPU. */
-	int crowd;
+	/* How many vCPUs run, if not one for each guest, and on how many CPUs. */
+	int crowd, cpus;
 	/* How many vCPUs the VM has; most never run.  It needs PAUSE-loop exits. */
 	int vcpus;
 };
@@ -93,6 +100,9 @@ static uint64_t posted[MAX_VCPUS], woken[MAX_VCPUS];
 static uint64_t halting, awake, awake_tsc;
 /* Of a vCPU that spins, the last look at the clock; and how many samples there are. */
 static uint64_t paused_tsc, taken;
+/* Of a crowd: how many have come to the end of a phase, which that is, and its start */
+static uint64_t crowd, arrived, phase, phase_tsc;
+static uint64_t lock, asked[MAX_VCPUS], answered[MAX_VCPUS];
 
 /* What KVM's stats say of a row; a KVM that lacks one leaves it out. */
 static const char * const stat_names[] = {
@@ -452,6 +462,82 @@ static void guest_preempted(void)
 	GUEST_DONE();
 }
 
+static void guest_meet(uint64_t nth)
+{
+	uint64_t now;
+
+	if (__atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED) < crowd) {
+		while (READ_ONCE(phase) == nth)
+			asm volatile("pause");
+		return;
+	}
+
+	now = rdtsc();
+	samples[nth] = now - phase_tsc;
+	phase_tsc = now;
+	WRITE_ONCE(arrived, 0);
+	__atomic_store_n(&phase, nth + 1, __ATOMIC_RELEASE);
+}
+
+static void guest_work(void)
+{
+	uint64_t until = rdtsc() + delay;
+
+	while (rdtsc() < until)
+		;
+}
+
+static void guest_locker(void)
+{
+	uint64_t i, j;
+
+	asm volatile("sti");
+	for (i = 0; i < rounds; i++) {
+		for (j = 0; j < PHASE; j++) {
+			while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+				while (READ_ONCE(lock))
+					asm volatile("pause");
+			guest_work();
+			__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+			guest_work();
+		}
+		guest_meet(i);
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_answer_handler(struct ex_regs *regs)
+{
+	int vcpu = regs->vector - CROWD_VECTOR;
+
+	WRITE_ONCE(answered[vcpu], READ_ONCE(asked[vcpu]));
+	guest_end_irq(regs);
+}
+
+static void guest_asker(void)
+{
+	uint64_t next, i, j, nth = 0;
+
+	x2apic_enable();
+	next = (x2apic_read_reg(APIC_ID) + 1) % crowd;
+	asm volatile("sti");
+	guest_meet(0);
+
+	for (i = 1; i < rounds; i++) {
+		for (j = 0; j < PHASE; j++) {
+			WRITE_ONCE(asked[next], ++nth);
+			guest_send_ipi(next, CROWD_VECTOR + next);
+			while (READ_ONCE(answered[next]) != nth)
+				asm volatile("pause");
+			guest_work();
+		}
+		guest_meet(i);
+	}
+
+	GUEST_DONE();
+}
+
 static const struct row rows[] = {
 	{ { guest_cpuid }, "cpuid" },
 	{ { guest_write_ahead }, "timer_write_ahead", 0, SECOND_NS },
@@ -477,6 +563,10 @@ static const struct row rows[] = {
 	  .fewer = 2, .crowd = 2, .vcpus = 8 },
 	{ { guest_spinner, guest_preempted }, "pause_many_64",
 	  .fewer = 5, .crowd = 16, .vcpus = 64 },
+	{ { guest_locker, guest_locker }, "lock_8_on_2", 0, 2000,
+	  .fewer = 5, .crowd = 8, .cpus = 2, .vcpus = 8 },
+	{ { guest_asker, guest_asker }, "ipi_8_on_2", 0, 2000,
+	  .fewer = 5, .crowd = 8, .cpus = 2, .vcpus = 8 },
 };
 
 static int row_vcpus(const struct row *row)
@@ -488,7 +578,7 @@ static int row_vcpus(const struct row *row)
 
 static int row_cpus(const struct row *row)
 {
-	return row->crowd ? 1 : row_vcpus(row);
+	return row->crowd ? max(row->cpus, 1) : row_vcpus(row);
 }
 
 /* Why a row cannot be measured here, or NULL. */
@@ -590,13 +680,16 @@ static void run_row(const struct row *row, int n, bool raw)
 		vm_install_exception_handler(vm, WAKE_VECTOR + i, guest_wake_handler);
 	write_guest_global(vm, rounds, (uint64_t)warm_up + n);
 	write_guest_global(vm, delay, ns_to_guest_tsc(row->delay_ns));
+	for (i = 0; i < row->crowd; i++)
+		vm_install_exception_handler(vm, CROWD_VECTOR + i, guest_answer_handler);
+	write_guest_global(vm, crowd, (uint64_t)row->crowd);
 
 	for (i = 0; i < row_vcpus(row); i++) {
 		vcpu = vm_vcpu_add(vm, i, row->guest[min(i, MAX_GUESTS - 1)]);
 		vcpu_set_tsc_deadline(vcpu);
 		vcpu_stats_open(&stats[i], vcpu);
 		runners[i].vcpu = vcpu;
-		runners[i].cpu = host_cpu(row->crowd ? 0 : i);
+		runners[i].cpu = host_cpu(i % row_cpus(row));
 	}
 	for (; i < row->vcpus; i++)
 		__vm_vcpu_add(vm, i);
