@@ -235,6 +235,29 @@ static void guest_turns(uint64_t id)
 	GUEST_DONE();
 }
 
+/* Spins on, and nothing but that changes. */
+static void guest_stuck(uint64_t id)
+{
+	asm volatile("sti");
+	while (!READ_ONCE(stop))
+		asm volatile("pause");
+
+	GUEST_DONE();
+}
+
+/* Is done with one wait after the other. */
+static void guest_moving(uint64_t id)
+{
+	uint64_t i, until;
+
+	asm volatile("sti");
+	for (i = 0; !READ_ONCE(stop); i++)
+		for (until = rdtsc() + 5000; rdtsc() < until;)
+			asm volatile("pause");
+
+	GUEST_DONE();
+}
+
 /* All at once, some of it, and a word to the host. */
 static void guest_busy(uint64_t id)
 {
@@ -742,29 +765,39 @@ TEST(hundreds)
 	run_turns(MAX_VCPUS, 2);
 }
 
-TEST(backoff)
+/* Both wait for somebody else, for 200 ms. */
+static uint64_t run_backoff(const char *max, void *guest)
 {
 	struct counts c, d;
 	struct rig rig;
-	uint64_t i;
 
+	set_ranks(ALL);
+	kvm_param_write(BACKOFF_PARAM, max);
+	rig_create(&rig, UINT64_MAX);
+	rig_add(&rig, guest, 0);
+	rig_add(&rig, guest, 0);
+	rig_start(&rig);
+	sleep_ns(200 * MS);
+	write_guest_global(rig.vm, stop, 1ull);
+	rig_join(&rig);
+
+	d = counts_of(rig.members[1].vcpu);
+	assert_consistent(&d);
+	c = rig_finish(&rig);
+	printf("# at most %s: backed off %lu + %lu times, yielded %lu + %lu times\n", max,
+	       c.backed_off, d.backed_off, c.ran, d.ran);
+	ASSERT_COUNT(c.ran + d.ran, >, 0);
+	return c.backed_off + d.backed_off;
+}
+
+TEST(backoff)
+{
 	if (!has_pause_exits())
 		SKIP(return, "takes PAUSE-loop exits");
 
-	for (i = 0; i < 2; i++) {
-		set_ranks(ALL);
-		kvm_param_write(BACKOFF_PARAM, i ? "8" : "0");
-		rig_create(&rig, 400);
-		write_guest_global(rig.vm, nr_vcpus, (uint64_t)2);
-		rig_add(&rig, guest_turns, 0);
-		rig_add(&rig, guest_turns, 0);
-		rig_run(&rig);
-		d = counts_of(rig.members[1].vcpu);
-		c = rig_finish(&rig);
-		printf("# backoff %s: %lu + %lu times\n", i ? "on" : "off",
-		       c.backed_off, d.backed_off);
-		ASSERT_COUNT(!!(c.backed_off + d.backed_off), ==, i);
-	}
+	ASSERT_COUNT(run_backoff("0", guest_stuck), ==, 0);
+	ASSERT_COUNT(run_backoff("8", guest_stuck), >, 0);
+	ASSERT_COUNT(run_backoff("8", guest_moving), ==, 0);
 }
 
 /* A vCPU by many threads and on any CPU, others by others at the same time */
