@@ -39,13 +39,14 @@
  * bits by vcpu_idx, so that a search reads words and not vCPUs.  The words of all sets
  * for as many neighbouring vCPUs as a word has bits share a cache line, and nothing
  * else does.  kvm_dy.busy tells which of these groups to look at; if it is empty, and
- * it nearly always is on a host with enough CPUs, that is all that a search reads.  No
- * vCPU writes to any of it on its way to sleep or back, only when it is preempted, or
- * called while it is off its CPU.
+ * it nearly always is on a host with enough CPUs, that is all that a search reads.  A
+ * group is written to when a vCPU is preempted, or called while it is off its CPU, and
+ * when it runs again after that.
  *
  *	preempted:	scheduled_out = true, then into its set
  *	called:		into KVM_DY_CALLED, if scheduled_out
- *	runs again:	scheduled_out = false, then out of all sets
+ *	runs again:	scheduled_out = false, then out of all sets; no look is needed,
+ *			as it will see by itself what it was called for
  *
  * All this must work beneath the run queue's lock and in hard interrupts.  It takes no
  * lock, so there are races, and there are two kinds of them.
@@ -60,10 +61,10 @@
  * should be set, and sets it again; the one who sets it does so after making true what
  * is looked at.  With a full barrier in between on both sides, either the clearing
  * comes first and the bit stays, or the look finds what made it set (A).  The same goes
- * for busy, which is cleared by a search and never by a vCPU (B), and for an interrupt
- * that comes while its vCPU is being scheduled out: the sender sees scheduled_out or
- * the vCPU sees the interrupt (C).  One who was preempted is in a set until it runs, and
- * then it needs nobody's help.
+ * for busy, which only a search clears (B), and for an interrupt that comes while its
+ * vCPU is being scheduled out: the sender sees scheduled_out or the vCPU sees the
+ * interrupt (C).  So one that was preempted is in a set until it runs, or until a search
+ * saw it asleep, which it may be on its way to; being woken makes it a candidate again.
  *
  * What hardware posts to a preempted vCPU calls nobody.  For each search of a spinner
  * that may not choose from KVM_DY_USER, a few of that set are asked for such an
@@ -82,16 +83,17 @@
  *
  * So a spinner that is back, and spins again, looks at the one of these that it gave
  * way to.  If that has moved, it was of use; if it only spun on, or did not run, it was
- * not, and no yield was that the scheduler declined.  To spin on is to be found spinning
- * twice, with all registers as they were: who took a lock and now waits for the next one
- * was of use, and has left the guest for nothing else meanwhile.  Where the registers
- * are not known, each spin is taken for a new one.  To leave the CPU otherwise than by
- * giving way is to move, too.
+ * not, and neither was a yield that the scheduler declined.
  *
- * When dozens in a row were of no use, the spinner lets some spins pass, twice
- * as many each time, up to kvm.directed_yield_backoff: it then tries one vCPU that was
- * preempted or called, if there is one, but none of those that gave way.  The caller
- * is told, to let the guest spin for longer before the next exit.
+ * To spin on is to give way twice with the same registers.  Exits do not tell: one that
+ * takes the lock, releases it and waits for the next one has been of use, and need not
+ * have left the guest meanwhile.  Where registers are not known, each spin is taken for
+ * a new one.  To leave the CPU otherwise than by giving way is to move, too.
+ *
+ * When dozens in a row were of no use, the spinner lets some spins pass, twice as many
+ * each time, up to kvm.directed_yield_backoff: it then tries one vCPU that was preempted
+ * or called, if there is one, but none of those that gave way.  The caller is told when
+ * that begins, to let the guest spin for longer before the next exit.
  */
 
 #include <linux/kvm_host.h>
@@ -165,7 +167,10 @@ MODULE_PARM_DESC(directed_yield_backoff, "How many spins in a row may be let pas
 
 /* What the registers of a vCPU that spins amount to, in one number; 0 is unknown. */
 #ifndef kvm_arch_dy_where
-#define kvm_arch_dy_where(vcpu)		0
+static unsigned long kvm_arch_dy_where(struct kvm_vcpu *vcpu)
+{
+	return 0;
+}
 #endif
 
 static bool reason_enabled(enum kvm_dy_reason reason)
