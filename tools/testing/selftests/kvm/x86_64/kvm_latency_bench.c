@@ -45,9 +45,21 @@
  *   halt_timer_10ms      the same, 10 ms ahead: too far for any polling.
  *   pingpong_*           two vCPUs wake each other by IPI and halt.  The round
  *                        trip, from before the write to the ICR to after HLT.
+ *   pause_none_*         a vCPU spins until a PAUSE-loop exit, in a VM of so many
+ *                        vCPUs, of which none could run instead.  From before
+ *                        that PAUSE to after it.
+ *   pause_one_8          a vCPU spins while one other of 8 is preempted on the
+ *                        same CPU.  From before the PAUSE that exits to the first
+ *                        instruction of the other one.
+ *   pause_many_64        the same with 15 others, of 64.
+ *   lock_8_on_2          8 vCPUs on two CPUs each take a lock ten times, for 2 us,
+ *                        and then wait for each other.  For all of that.
+ *   ipi_8_on_2           the same, where each sends an IPI to the next one ten times
+ *                        and spins until that has answered.
  *
  * "After the HLT" and "after the handler" include the handler and its EOI.  Guests
  * that wait for each other spin without PAUSE, lest they leave by PAUSE-loop exits.
+ * The rows pause_* need these exits, and thus VMX.
  * Rows that take milliseconds a sample take fewer of them.  Output, a line each:
  *
  *   tsc_khz <frequency>
@@ -56,13 +68,16 @@
  *   samples <name> <ticks> ...              with -s: as they came
  */
 #include <pthread.h>
+#include <sys/resource.h>
 
 #include "halt_util.h"
 
 #define APIC_SELF_IPI	0x3f0
 
 #define WAKE_VECTOR	0x30
-#define MAX_VCPUS	2
+#define CROWD_VECTOR	0x40
+#define MAX_VCPUS	16
+#define MAX_GUESTS	2
 #define MAX_ROUNDS	10000
 #define WARM_UP		50
 
@@ -76,11 +91,17 @@
 #define EARLIER_STEP_NS	20000
 #define MIX_WRITES	1000
 /* Of another class than each other, and than that of who wakes. */
-#define LOW_VECTOR	0x40
-#define OPEN_VECTOR	0x50
+#define LOW_VECTOR	0x60
+#define OPEN_VECTOR	0x70
+
+#define PHASE		10
+
+/* What takes so many ticks was no PAUSE, and no two instructions, but an exit. */
+#define EXIT_TICKS	400
 
 struct row {
-	void (*guest[MAX_VCPUS])(void);
+	/* What vCPU 0 runs, and what all others run. */
+	void (*guest[MAX_GUESTS])(void);
 	const char *name;
 	/* KVM_CAP_HALT_POLL */
 	uint64_t poll_ns;
@@ -88,6 +109,10 @@ struct row {
 	uint64_t delay_ns;
 	/* One sample where others take so many; 0 is 1. */
 	int fewer;
+	/* How many vCPUs run, if not one for each guest, and on how many CPUs. */
+	int crowd, cpus;
+	/* How many vCPUs the VM has; most never run.  It needs PAUSE-loop exits. */
+	int vcpus;
 };
 
 /* The guest's; each VM has a copy. */
@@ -98,6 +123,11 @@ static uint64_t posted[MAX_VCPUS], woken[MAX_VCPUS];
 static uint64_t halting, awake, awake_tsc;
 /* When the handler was entered, and how often. */
 static uint64_t handled_tsc, handled;
+/* Of a vCPU that spins, the last look at the clock; and how many samples there are. */
+static uint64_t paused_tsc, taken;
+/* Of a crowd: how many have come to the end of a phase, which that is, and its start */
+static uint64_t crowd, arrived, phase, phase_tsc;
+static uint64_t lock, asked[MAX_VCPUS], answered[MAX_VCPUS];
 
 /* What KVM's stats say of a row; a KVM that lacks one leaves it out. */
 static const char * const stat_names[] = {
@@ -128,7 +158,15 @@ static const char * const stat_names[] = {
 	"fastpath_eoi",
 	"fastpath_self_ipi",
 	"fastpath_event",
+	"fastpath_timer",
 	"fastpath_declined",
+	"directed_yield_interrupt",
+	"directed_yield_lock_holder",
+	"directed_yield_other",
+	"directed_yield_no_candidate",
+	"directed_yield_target_ran",
+	"directed_yield_declined",
+	"directed_yield_backed_off",
 };
 
 /* A vector each: to learn which vCPU it runs on could cost an exit. */
@@ -636,6 +674,145 @@ static void guest_mix(void)
 	GUEST_DONE();
 }
 
+/* The sleep has the PAUSE-loop window start from its first value. */
+static void guest_pause(void)
+{
+	uint64_t start, ticks;
+	int i;
+
+	guest_timer_init(WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++) {
+		WRITE_ONCE(posted[0], i + 1);
+		guest_timer_arm(rdtsc() + delay);
+		guest_wait(0, i + 1);
+
+		asm volatile("sti");
+		do {
+			start = rdtsc();
+			asm volatile("pause");
+			ticks = rdtsc() - start;
+		} while (ticks < EXIT_TICKS);
+		asm volatile("cli");
+		samples[i] = ticks;
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_pauser(void)
+{
+	asm volatile("sti");
+	while (READ_ONCE(taken) < rounds) {
+		WRITE_ONCE(paused_tsc, rdtsc());
+		asm volatile("pause");
+	}
+
+	GUEST_DONE();
+}
+
+/*
+ * When the clock jumps, and the spinner ran meanwhile, this is the first look at it;
+ * for the first one who takes that, as the next one's came later.
+ */
+static void guest_preempted(void)
+{
+	uint64_t now, paused, last = rdtsc();
+	uint64_t i;
+
+	asm volatile("sti");
+	while (READ_ONCE(taken) < rounds) {
+		now = rdtsc();
+		if (now - last > EXIT_TICKS) {
+			paused = __atomic_exchange_n(&paused_tsc, 0, __ATOMIC_RELAXED);
+			if (paused > last) {
+				i = __atomic_fetch_add(&taken, 1, __ATOMIC_RELAXED);
+				if (i < rounds)
+					samples[i] = now - paused;
+			}
+		}
+		last = now;
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_meet(uint64_t nth)
+{
+	uint64_t now;
+
+	if (__atomic_add_fetch(&arrived, 1, __ATOMIC_RELAXED) < crowd) {
+		while (READ_ONCE(phase) == nth)
+			asm volatile("pause");
+		return;
+	}
+
+	now = rdtsc();
+	samples[nth] = now - phase_tsc;
+	phase_tsc = now;
+	WRITE_ONCE(arrived, 0);
+	__atomic_store_n(&phase, nth + 1, __ATOMIC_RELEASE);
+}
+
+static void guest_work(void)
+{
+	uint64_t until = rdtsc() + delay;
+
+	while (rdtsc() < until)
+		;
+}
+
+static void guest_locker(void)
+{
+	uint64_t i, j;
+
+	asm volatile("sti");
+	for (i = 0; i < rounds; i++) {
+		for (j = 0; j < PHASE; j++) {
+			while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE))
+				while (READ_ONCE(lock))
+					asm volatile("pause");
+			guest_work();
+			__atomic_store_n(&lock, 0, __ATOMIC_RELEASE);
+			guest_work();
+		}
+		guest_meet(i);
+	}
+
+	GUEST_DONE();
+}
+
+static void guest_answer_handler(struct ex_regs *regs)
+{
+	int vcpu = regs->vector - CROWD_VECTOR;
+
+	WRITE_ONCE(answered[vcpu], READ_ONCE(asked[vcpu]));
+	guest_end_irq(regs);
+}
+
+static void guest_asker(void)
+{
+	uint64_t next, i, j, nth = 0;
+
+	x2apic_enable();
+	next = (x2apic_read_reg(APIC_ID) + 1) % crowd;
+	asm volatile("sti");
+	guest_meet(0);
+
+	for (i = 1; i < rounds; i++) {
+		for (j = 0; j < PHASE; j++) {
+			WRITE_ONCE(asked[next], ++nth);
+			guest_send_ipi(next, CROWD_VECTOR + next);
+			while (READ_ONCE(answered[next]) != nth)
+				asm volatile("pause");
+			guest_work();
+		}
+		guest_meet(i);
+	}
+
+	GUEST_DONE();
+}
+
 static const struct row rows[] = {
 	{ { guest_cpuid }, "cpuid" },
 	{ { guest_write_ahead }, "timer_write_ahead", 0, SECOND_NS },
@@ -664,19 +841,58 @@ static const struct row rows[] = {
 	{ { guest_timer }, "halt_timer_10ms", POLL_NS, 10000000, 2 },
 	{ { guest_ping, guest_pong }, "pingpong_polled", POLL_NS },
 	{ { guest_ping, guest_pong }, "pingpong_off", 0 },
+	{ { guest_pause }, "pause_none_2", 0, 30000, .vcpus = 2 },
+	{ { guest_pause }, "pause_none_8", 0, 30000, .vcpus = 8 },
+	{ { guest_pause }, "pause_none_64", 0, 30000, .vcpus = 64 },
+	{ { guest_pause }, "pause_none_256", 0, 30000, .vcpus = 256 },
+	{ { guest_pause }, "pause_none_1024", 0, 30000, .vcpus = 1024 },
+	{ { guest_pauser, guest_preempted }, "pause_one_8",
+	  .fewer = 2, .crowd = 2, .vcpus = 8 },
+	{ { guest_pauser, guest_preempted }, "pause_many_64",
+	  .fewer = 5, .crowd = 16, .vcpus = 64 },
+	{ { guest_locker, guest_locker }, "lock_8_on_2", 0, 2000,
+	  .fewer = 5, .crowd = 8, .cpus = 2, .vcpus = 8 },
+	{ { guest_asker, guest_asker }, "ipi_8_on_2", 0, 2000,
+	  .fewer = 5, .crowd = 8, .cpus = 2, .vcpus = 8 },
 };
 
 static int row_vcpus(const struct row *row)
 {
+	if (row->crowd)
+		return row->crowd;
 	return row->guest[1] ? 2 : 1;
 }
 
+static int row_cpus(const struct row *row)
+{
+	return row->crowd ? max(row->cpus, 1) : row_vcpus(row);
+}
+
+/* Why a row cannot be measured here, or NULL. */
+static const char *row_obstacle(const struct row *row)
+{
+	if (row_cpus(row) > CPU_COUNT(&host_cpus))
+		return "it takes 2 CPUs";
+	if (row->vcpus && !has_pause_exits())
+		return "there are no PAUSE-loop exits";
+	if (row->vcpus > kvm_check_cap(KVM_CAP_MAX_VCPUS))
+		return "it takes more vCPUs than KVM allows";
+	return NULL;
+}
+
+/* A vCPU, and the CPU that it runs on. */
+struct runner {
+	struct kvm_vcpu *vcpu;
+	int cpu;
+};
+
 static void *vcpu_thread(void *arg)
 {
-	struct kvm_vcpu *vcpu = arg;
+	struct runner *runner = arg;
+	struct kvm_vcpu *vcpu = runner->vcpu;
 	struct ucall uc;
 
-	kvm_pin_this_task_to_pcpu(host_cpu(vcpu->id));
+	kvm_pin_this_task_to_pcpu(runner->cpu);
 	vcpu_run(vcpu);
 
 	switch (get_ucall(vcpu, &uc)) {
@@ -737,32 +953,39 @@ static void print_row(const struct row *row, int64_t *s, int n)
 static void run_row(const struct row *row, int n, bool raw)
 {
 	int fewer = max(row->fewer, 1), warm_up = WARM_UP / fewer;
-	struct kvm_vcpu *vcpus[MAX_VCPUS], *vcpu;
+	struct runner runners[MAX_VCPUS];
+	struct kvm_vcpu *vcpu;
 	struct vcpu_stats stats[MAX_VCPUS];
 	pthread_t threads[MAX_VCPUS];
 	struct kvm_vm *vm;
 	int i;
 
 	n = (n + fewer - 1) / fewer;
-	vm = vm_create(MAX_VCPUS);
+	vm = vm_create(row_vcpus(row));
 	vm_enable_cap(vm, KVM_CAP_HALT_POLL, row->poll_ns);
-	for (i = 0; i < MAX_VCPUS; i++)
+	for (i = 0; i < MAX_GUESTS; i++)
 		vm_install_exception_handler(vm, WAKE_VECTOR + i, guest_wake_handler);
 	vm_install_exception_handler(vm, LOW_VECTOR, guest_low_handler);
 	vm_install_exception_handler(vm, OPEN_VECTOR, guest_open_handler);
 	write_guest_global(vm, rounds, (uint64_t)warm_up + n);
 	write_guest_global(vm, delay, ns_to_guest_tsc(row->delay_ns));
+	for (i = 0; i < row->crowd; i++)
+		vm_install_exception_handler(vm, CROWD_VECTOR + i, guest_answer_handler);
+	write_guest_global(vm, crowd, (uint64_t)row->crowd);
 
 	for (i = 0; i < row_vcpus(row); i++) {
-		vcpu = vm_vcpu_add(vm, i, row->guest[i]);
+		vcpu = vm_vcpu_add(vm, i, row->guest[min(i, MAX_GUESTS - 1)]);
 		vcpu_set_tsc_deadline(vcpu);
 		vcpu_stats_open(&stats[i], vcpu);
-		vcpus[i] = vcpu;
+		runners[i].vcpu = vcpu;
+		runners[i].cpu = host_cpu(i % row_cpus(row));
 	}
+	for (; i < row->vcpus; i++)
+		__vm_vcpu_add(vm, i);
 
 	/* Only now: a vCPU that spins keeps the rest of the set-up waiting. */
 	for (i = 0; i < row_vcpus(row); i++)
-		TEST_ASSERT(!pthread_create(&threads[i], NULL, vcpu_thread, vcpus[i]),
+		TEST_ASSERT(!pthread_create(&threads[i], NULL, vcpu_thread, &runners[i]),
 			    "pthread_create() failed");
 
 	for (i = 0; i < row_vcpus(row); i++)
@@ -822,7 +1045,9 @@ static void print_tsc_khz(void)
 
 int main(int argc, char *argv[])
 {
+	struct rlimit files = { 2 * 1024 + 256, 2 * 1024 + 256 };
 	bool raw = false, all = true;
+	const char *obstacle;
 	int opt, i, n = 300;
 
 	while ((opt = getopt(argc, argv, "hn:r:s")) != -1) {
@@ -853,14 +1078,17 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 
+	/* A VM with many vCPUs has as many files. */
+	setrlimit(RLIMIT_NOFILE, &files);
 	print_tsc_khz();
 
 	for (i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (!all && !wanted[i])
 			continue;
 
-		if (row_vcpus(&rows[i]) > CPU_COUNT(&host_cpus)) {
-			printf("# row %s left out: it takes 2 CPUs\n", rows[i].name);
+		obstacle = row_obstacle(&rows[i]);
+		if (obstacle) {
+			printf("# row %s left out: %s\n", rows[i].name, obstacle);
 			continue;
 		}
 		run_row(&rows[i], n, raw);

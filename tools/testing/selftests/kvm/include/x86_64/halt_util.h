@@ -165,6 +165,21 @@ static inline void kvm_param_read(const char *name, char *val, size_t size)
 	val[strcspn(val, "\n")] = '\0';
 }
 
+/* Does a guest that spins leave by PAUSE-loop exits?  Those of SVM go unused here. */
+static inline bool has_pause_exits(void)
+{
+	unsigned int gap = 0;
+	FILE *file = fopen("/sys/module/kvm_intel/parameters/ple_gap", "r");
+
+	if (file) {
+		if (fscanf(file, "%u", &gap) != 1)
+			gap = 0;
+		fclose(file);
+	}
+
+	return gap;
+}
+
 /* A vCPU's stats, by way of KVM_GET_STATS_FD. */
 struct vcpu_stats {
 	int fd;
