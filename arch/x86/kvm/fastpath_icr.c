@@ -64,9 +64,10 @@ static bool find_targets(struct kvm_apic_map *map, u64 data, struct targets *t)
 	return dest != APIC_BROADCAST && dest != X2APIC_BROADCAST;
 }
 
-static void deliver_to(struct kvm_apic_map *map, const struct targets *t, u32 vector,
-		       struct kvm_lapic *except)
+static void deliver_to(struct kvm_vcpu *vcpu, struct kvm_apic_map *map,
+		       const struct targets *t, u64 data)
 {
+	bool all_but = (data & APIC_SHORT_MASK) == APIC_DEST_ALLBUT;
 	struct kvm_lapic **apics;
 	unsigned long mask = t->mask;
 	u32 max = map->max_apic_id;
@@ -78,9 +79,13 @@ static void deliver_to(struct kvm_apic_map *map, const struct targets *t, u32 ve
 		mask &= GENMASK(max - t->first, 0);
 
 	apics = &map->phys_map[array_index_nospec(t->first, max + 1)];
-	for_each_set_bit(i, &mask, 16)
-		if (apics[i] && apics[i] != except)
-			deliver(apics[i], vector);
+	for_each_set_bit(i, &mask, 16) {
+		if (!apics[i] || (all_but && apics[i]->vcpu == vcpu))
+			continue;
+
+		vcpu->dy.ipi_target = apics[i]->vcpu;
+		deliver(apics[i], data & APIC_VECTOR_MASK);
+	}
 }
 
 static void set_icr(struct kvm_lapic *apic, u64 data)
@@ -96,12 +101,10 @@ static void set_icr(struct kvm_lapic *apic, u64 data)
 
 static bool to_others(struct kvm_vcpu *vcpu, u64 data)
 {
-	bool all_but = (data & APIC_SHORT_MASK) == APIC_DEST_ALLBUT;
-	struct kvm_lapic *apic = vcpu->arch.apic;
 	struct kvm_apic_map *map;
 	struct targets targets;
 
-	if (data & ~(SIMPLE_BITS | (all_but ? APIC_SHORT_MASK : 0)))
+	if (data & ~(SIMPLE_BITS | APIC_SHORT_MASK))
 		return false;
 
 	map = rcu_dereference_sched(vcpu->kvm->arch.apic_map);
@@ -109,8 +112,8 @@ static bool to_others(struct kvm_vcpu *vcpu, u64 data)
 		return false;
 
 	trace_kvm_apic_ipi(data, data >> 32);
-	deliver_to(map, &targets, data & APIC_VECTOR_MASK, all_but ? apic : NULL);
-	set_icr(apic, data);
+	deliver_to(vcpu, map, &targets, data);
+	set_icr(vcpu->arch.apic, data);
 	return true;
 }
 
