@@ -57,7 +57,7 @@ static const struct kernel_param_ops exit_fastpath_ops = {
 };
 
 module_param_cb(exit_fastpath, &exit_fastpath_ops, &exit_fastpath, 0644);
-MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection, 128 LVTT and TMICT");
+MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection, 128 LVTT");
 
 /**
  * kvm_fastpath_enabled - does the administrator allow this handler?
@@ -93,7 +93,7 @@ bool kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value,
 		[KVM_FASTPATH_EOI]	= offsetof(struct kvm_vcpu_stat, fastpath_eoi),
 		[KVM_FASTPATH_SELF_IPI]	= offsetof(struct kvm_vcpu_stat, fastpath_self_ipi),
 		[KVM_FASTPATH_EVENT]	= offsetof(struct kvm_vcpu_stat, fastpath_event),
-		[KVM_FASTPATH_TIMER]	= offsetof(struct kvm_vcpu_stat, fastpath_timer),
+		[KVM_FASTPATH_LVTT]	= offsetof(struct kvm_vcpu_stat, fastpath_lvtt),
 	};
 	if (result == KVM_FASTPATH_DONE)
 		++*(u64 *)((void *)&vcpu->stat + stats[nr]);
@@ -174,16 +174,6 @@ static bool fastpath_lvtt(struct kvm_vcpu *vcpu, u64 data)
 	return true;
 }
 
-static bool fastpath_tmict(struct kvm_vcpu *vcpu, u64 data)
-{
-	if (data >> 32)
-		return false;
-
-	trace_kvm_apic_write(APIC_TMICT, data);
-	kvm_lapic_timer_set_count(vcpu->arch.apic, data);
-	return true;
-}
-
 /* QEMU has a filter in each VM, for an MSR that is none of these. */
 static bool filtered(struct kvm_vcpu *vcpu, u32 msr)
 {
@@ -221,8 +211,7 @@ static enum kvm_fastpath msr_handler(u32 msr)
 	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
 		return KVM_FASTPATH_SELF_IPI;
 	case APIC_BASE_MSR + (APIC_LVTT >> 4):
-	case APIC_BASE_MSR + (APIC_TMICT >> 4):
-		return KVM_FASTPATH_TIMER;
+		return KVM_FASTPATH_LVTT;
 	default:
 		return KVM_FASTPATH_NR;
 	}
@@ -239,10 +228,8 @@ static bool handle(struct kvm_vcpu *vcpu, u32 msr, u64 data)
 		return fastpath_eoi(vcpu, data);
 	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
 		return fastpath_self_ipi(vcpu, data);
-	case APIC_BASE_MSR + (APIC_LVTT >> 4):
-		return fastpath_lvtt(vcpu, data);
 	default:
-		return fastpath_tmict(vcpu, data);
+		return fastpath_lvtt(vcpu, data);
 	}
 }
 

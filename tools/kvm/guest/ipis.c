@@ -19,7 +19,7 @@
 #define PAGE	4096
 
 static int rounds;
-static volatile char *pages;
+static char *pages;
 
 static int die(const char *what)
 {
@@ -30,7 +30,7 @@ static int die(const char *what)
 static void *thread(void *arg)
 {
 	long nr = (long)arg;
-	char *page = (char *)pages + nr * PAGE;
+	char *page = pages + nr * PAGE;
 	cpu_set_t set;
 	int i, j;
 
@@ -41,13 +41,13 @@ static void *thread(void *arg)
 
 	for (i = 0; i < rounds; i++) {
 		for (j = 0; j < sysconf(_SC_NPROCESSORS_ONLN); j++)
-			(void)pages[j * PAGE];
+			__atomic_load_n(&pages[j * PAGE], __ATOMIC_RELAXED);
 		if (mprotect(page, PAGE, PROT_READ) ||
 		    mprotect(page, PAGE, PROT_READ | PROT_WRITE))
 			die("mprotect");
 		if (syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
 			die("membarrier");
-		*page = i;
+		__atomic_store_n(page, i, __ATOMIC_RELAXED);
 	}
 
 	return NULL;

@@ -158,7 +158,7 @@ static const char * const stat_names[] = {
 	"fastpath_eoi",
 	"fastpath_self_ipi",
 	"fastpath_event",
-	"fastpath_timer",
+	"fastpath_lvtt",
 	"fastpath_declined",
 	"directed_yield_interrupt",
 	"directed_yield_lock_holder",
