@@ -23,7 +23,7 @@ export DEBVER KREL LAB
 
 help:
 	@echo 'make run             boot a Linux guest on this KVM in an emulator and print what halt polling does for it'
-	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm'
+	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -guest'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
 	@echo 'make refresh         write commits edited in build/linux back into patches/6.12 and the files here'
@@ -72,7 +72,7 @@ tap = @mkdir -p build/check && $(2) | tee build/check/$(1).tap
 check:
 	@rm -rf build/check
 	-@$(MAKE) -k check-build check-unit check-model check-series check-lab check-quick
-	-@$(MAKE) -k -j2 -Oline check-vmx check-svm
+	-@$(MAKE) -k -j2 -Oline check-vmx check-svm check-guest
 	@tools/check/summary
 
 check-build: deps
@@ -104,6 +104,9 @@ check-bench: deps
 check-quick check-vmx check-svm: modules selftests
 	@tools/check/check $(@:check-%=%)
 
+check-guest: modules
+	$(call tap,guest,tools/check/guest)
+
 bisect-check: series
 	$(call tap,bisect,tools/series/bisect-check)
 
@@ -121,4 +124,4 @@ print-%:
 
 .PHONY: help deps series refresh modules install uninstall selftests run bench clean lint bisect-check oldest-check \
 	check check-build check-unit check-model check-series check-series-tools check-series-mails check-install \
-	check-bench check-lab check-quick check-vmx check-svm
+	check-bench check-lab check-quick check-vmx check-svm check-guest
