@@ -1215,14 +1215,16 @@ TEST_F(lapic_timer_stats, lazy_off)
 {
 	struct rig *rig = &self->rig;
 	struct counts c;
-	uint64_t ns;
+	uint64_t ns, past;
 
 	if (self->hv)
 		SKIP(return, "takes a host timer while the guest runs");
 
 	kvm_param_write("lapic_timer_lazy", "N");
 	c = rig_later(rig, &ns);
-	ASSERT_COUNT(c.host_arms, >=, LATER_WRITES);
+	/* A deadline that is over when KVM sees it has cost its guest LATER_NS. */
+	past = min(ns / LATER_NS, (uint64_t)LATER_WRITES);
+	ASSERT_COUNT(c.host_arms, >=, LATER_WRITES - past);
 	ASSERT_COUNT(c.host_saved, ==, 0);
 	/* But for one that fires while it is moved. */
 	ASSERT_COUNT(c.useless, <=, 2);
