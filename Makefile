@@ -19,11 +19,13 @@ KREL ?= $(shell BASE='$(BASE)' tools/series/base --release 2>/dev/null)
 endif
 DEBVER = $(shell BASE='$(BASE)' tools/series/base --version 2>/dev/null)
 LAB ?= vmx
+LABS ?= quick vmx svm
 export DEBVER KREL LAB
 
 help:
 	@echo 'make run             boot a Linux guest on this KVM in an emulator and print what halt polling does for it'
 	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -guest'
+	@echo 'make check-debug     the own tests on a kernel with lockdep and KASAN, which is built first; LABS=quick for one lab'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
 	@echo 'make refresh         write commits edited in build/linux back into patches/6.12 and the files here'
@@ -107,6 +109,10 @@ check-quick check-vmx check-svm: modules selftests
 check-guest: modules
 	$(call tap,guest,tools/check/guest)
 
+# Not part of check: the kernel takes minutes to build, and then is slow.
+check-debug: series selftests
+	@tools/check/debug $(LABS)
+
 bisect-check: series
 	$(call tap,bisect,tools/series/bisect-check)
 
@@ -124,4 +130,4 @@ print-%:
 
 .PHONY: help deps series refresh modules install uninstall selftests run bench clean lint bisect-check oldest-check \
 	check check-build check-unit check-model check-series check-series-tools check-series-mails check-install \
-	check-bench check-lab check-quick check-vmx check-svm check-guest
+	check-bench check-lab check-quick check-vmx check-svm check-guest check-debug

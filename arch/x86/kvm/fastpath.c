@@ -33,7 +33,6 @@
 #include <linux/kvm_host.h>
 
 #include "fastpath.h"
-#include "hyperv.h"
 #include "lapic.h"
 #include "pmu.h"
 #include "trace.h"
@@ -141,7 +140,7 @@ static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
 	struct kvm_lapic *apic = vcpu->arch.apic;
 	int vector = kvm_fastpath_isr(apic);
 
-	if (data || vector < 0 || apic->apicv_active || to_hv_vcpu(vcpu) ||
+	if (data || vector < 0 || apic->apicv_active || kvm_fastpath_hyperv(vcpu) ||
 	    vcpu->arch.apic_attention ||
 	    test_bit(vector, vcpu->arch.ioapic_handled_vectors))
 		return false;

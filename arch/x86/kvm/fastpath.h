@@ -41,6 +41,22 @@ static inline bool kvm_fastpath_more_requests(struct kvm_vcpu *vcpu)
 	return READ_ONCE(vcpu->requests) & ~BIT_ULL(KVM_REQ_EVENT & KVM_REQUEST_MASK);
 }
 
+/**
+ * kvm_fastpath_hyperv - does the guest use what Hyper-V offers?
+ * @vcpu: the vCPU
+ *
+ * Context: any.
+ * Return: true if so.
+ */
+static inline bool kvm_fastpath_hyperv(struct kvm_vcpu *vcpu)
+{
+#ifdef CONFIG_KVM_HYPERV
+	return vcpu->arch.hyperv;
+#else
+	return false;
+#endif
+}
+
 /* Beside EXIT_FASTPATH_*, for what vendor code does after an exit. */
 #define EXIT_FASTPATH_AGAIN	BIT(31)
 #define EXIT_FASTPATH_UNTRIED	BIT(30)

@@ -33,7 +33,6 @@
 #include <linux/kvm_host.h>
 
 #include "fastpath.h"
-#include "hyperv.h"
 #include "irq.h"
 #include "lapic.h"
 #include "trace.h"
@@ -180,7 +179,7 @@ static bool more_to_do(struct kvm_vcpu *vcpu)
 	return is_guest_mode(vcpu) || vcpu->guest_debug || enable_apicv ||
 	       vcpu->arch.exception.pending || kvm_event_needs_reinjection(vcpu) ||
 	       vcpu->arch.nmi_pending || vcpu->arch.smi_pending ||
-	       to_hv_vcpu(vcpu) || xen_in_use() || !kvm_apic_present(vcpu) ||
+	       kvm_fastpath_hyperv(vcpu) || xen_in_use() || !kvm_apic_present(vcpu) ||
 	       kvm_apic_has_pending_init_or_sipi(vcpu) || kvm_cpu_has_extint(vcpu);
 }
 
