@@ -1225,8 +1225,7 @@ TEST_F(lapic_timer_stats, lazy_off)
 	c = rig_later(rig, &ns);
 	/* A deadline that is over when KVM sees it has cost its guest LATER_NS. */
 	past = (max(ns, planned_ns) - planned_ns) / LATER_NS;
-	past = min(past, (uint64_t)LATER_WRITES);
-	ASSERT_COUNT(c.host_arms, >=, LATER_WRITES - past);
+	ASSERT_COUNT(c.host_arms + past, >=, LATER_WRITES);
 	ASSERT_COUNT(c.host_saved, ==, 0);
 	/* But for one that fires while it is moved. */
 	ASSERT_COUNT(c.useless, <=, 2);
