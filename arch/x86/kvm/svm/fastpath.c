@@ -56,7 +56,6 @@ static void delivered(struct kvm_vcpu *vcpu)
 	kvm_clear_exception_queue(vcpu);
 	kvm_clear_interrupt_queue(vcpu);
 
-	this_cpu_ptr(&svm_data)->flush_all_asids = false;
 	svm->vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
 	vmcb_mark_all_clean(svm->vmcb);
 }
