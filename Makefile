@@ -19,7 +19,6 @@ KREL ?= $(shell BASE='$(BASE)' tools/series/base --release 2>/dev/null)
 endif
 DEBVER = $(shell BASE='$(BASE)' tools/series/base --version 2>/dev/null)
 LAB ?= vmx
-LABS ?= quick vmx svm
 export DEBVER KREL LAB
 
 help:

@@ -41,8 +41,7 @@ def quick(tmp, image, initrds, pipe, opts):
     argv = ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-machine", "q35,vmport=off",
             "-cpu", opts.model or "EPYC,+svm,+npt", "-smp", str(opts.cpus), "-m", "2G",
             "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-kernel", image.kernel(), "-initrd", f"{tmp}/initrd",
-            "-append", f"{APPEND} {opts.append}",
+            "-kernel", image.kernel(), "-initrd", f"{tmp}/initrd", "-append", APPEND,
             "-drive", f"if=virtio,format=raw,readonly=on,file={image.disk()}",
             "-chardev", f"file,id=e9,path=/dev/fd/{pipe}",
             "-device", "isa-debugcon,iobase=0xe9,chardev=e9"]
@@ -106,8 +105,7 @@ def bochs(tmp, image, initrds, pipe, opts):
              "kernel": image.kernel()}
     initrds = {f"initrd{i}": path for i, path in enumerate(initrds)}
     with open(f"{tmp}/isolinux.cfg", "w", encoding="ascii") as cfg:
-        cfg.write(ISOLINUX.format(initrds=",".join(initrds),
-                                  append=f"{APPEND} {BOCHS_APPEND} {opts.append}"))
+        cfg.write(ISOLINUX.format(initrds=",".join(initrds), append=f"{APPEND} {BOCHS_APPEND}"))
     iso(["-boot_image", "isolinux", "dir=/"], {**files, **initrds}, f"{tmp}/boot.iso")
     with open(f"{tmp}/rom", "wb") as rom:
         rom.write(boot_rom())

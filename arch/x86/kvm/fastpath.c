@@ -24,8 +24,9 @@
  *
  * For all of them: no nested guest is running, which vendor code sees to; nobody
  * debugs the guest or steps through it, neither user space nor the guest itself.
- * kvm->srcu is taken only where user space has a filter: on MSRs, to ask it about the
- * TSC deadline, as x2APIC's are beyond it; on PMU events, to skip the instruction.
+ * kvm->srcu is taken only where something under it may be looked at: user space's filter
+ * on MSRs, and then for the TSC deadline alone, as x2APIC's are beyond it; its filter on
+ * PMU events, in a guest that has counters; and all that may end a halt.
  *
  * kvm.exit_fastpath has a bit for each handler, in the order of enum kvm_fastpath.
  */

@@ -19,7 +19,6 @@
  */
 #include <pthread.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include <asm/kvm_para.h>
 #include <linux/kvm_para.h>
@@ -47,7 +46,6 @@
 
 #define MS		1000000ull
 
-#define TRACE		"/sys/kernel/tracing/instances/directed_yield_test"
 
 static char saved_ranks[16], saved_backoff[16];
 
@@ -643,23 +641,9 @@ TEST(never_to_one_that_halts)
 	run_apart(1000 * MS, guest_spin_then_send, guest_sleeper);
 }
 
-static void trace_write(const char *file, const char *val)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), TRACE "/%s", file);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0, "Cannot open %s", path);
-	test_write(fd, val, strlen(val));
-	close(fd);
-}
-
-/* In an instance, so that whoever else traces is not disturbed. */
 static bool trace_start(void)
 {
-	rmdir(TRACE);
-	if (mkdir(TRACE, 0700))
+	if (!trace_create())
 		return false;
 
 	trace_write("tracing_on", "0");
@@ -678,8 +662,7 @@ static uint64_t trace_stop(uint64_t *chosen, int nr)
 	FILE *f;
 
 	trace_write("tracing_on", "0");
-	f = fopen(TRACE "/trace", "r");
-	TEST_ASSERT(f, "Cannot read the trace");
+	f = trace_open();
 	while (fgets(line, sizeof(line), f)) {
 		found = strstr(line, event);
 		if (!found)
@@ -697,7 +680,7 @@ static uint64_t trace_stop(uint64_t *chosen, int nr)
 		total++;
 	}
 	fclose(f);
-	rmdir(TRACE);
+	trace_remove();
 	return total;
 }
 
@@ -715,7 +698,7 @@ static void run_turns(int nr, int cpus)
 
 	set_ranks(ALL);
 	kvm_param_write(BACKOFF_PARAM, "0");
-	TEST_ASSERT(trace_start(), "Cannot make " TRACE);
+	TEST_ASSERT(trace_start(), "No trace instance at " TRACEFS);
 	rig_create(&rig, 8 * nr);
 	for (i = 0; i < nr; i++)
 		rig_add(&rig, guest_turns, i % cpus);

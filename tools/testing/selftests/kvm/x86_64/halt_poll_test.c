@@ -21,7 +21,6 @@
  */
 #include <pthread.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <asm/kvm_para.h>
 
@@ -41,7 +40,6 @@
 #define TRIES		10
 
 #define DEBUGFS_KVM	"/sys/kernel/debug/kvm"
-#define TRACEFS		"/sys/kernel/tracing"
 
 static const struct {
 	const char *name;
@@ -466,25 +464,11 @@ TEST_F(halt_poll, static_poll_lengths)
 	ASSERT_COUNT(c.wait_ns, >, 5 * MAX_WINDOW / 2);
 }
 
-static void trace_write(const char *file, const char *val)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), TRACEFS "/instances/halt_poll_test/%s", file);
-	fd = open(path, O_WRONLY);
-	TEST_ASSERT(fd >= 0, "Cannot open %s", path);
-	test_write(fd, val, strlen(val));
-	close(fd);
-}
-
-/* In an instance, so that whoever else traces is not disturbed. */
 static bool trace_start(void)
 {
 	char pid[16];
 
-	rmdir(TRACEFS "/instances/halt_poll_test");
-	if (mkdir(TRACEFS "/instances/halt_poll_test", 0700))
+	if (!trace_create())
 		return false;
 
 	snprintf(pid, sizeof(pid), "%d", getpid());
@@ -530,8 +514,7 @@ static struct traced trace_stop(void)
 	char *found;
 	FILE *f;
 
-	f = fopen(TRACEFS "/instances/halt_poll_test/trace", "r");
-	TEST_ASSERT(f, "Cannot read the trace");
+	f = trace_open();
 	while (fgets(line, sizeof(line), f)) {
 		found = strstr(line, event);
 		if (found)
@@ -540,7 +523,7 @@ static struct traced trace_stop(void)
 			t.wakeups++;
 	}
 	fclose(f);
-	rmdir(TRACEFS "/instances/halt_poll_test");
+	trace_remove();
 	return t;
 }
 

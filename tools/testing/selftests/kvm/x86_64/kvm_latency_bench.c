@@ -368,9 +368,23 @@ static void guest_periodic(void)
 }
 
 /*
+ * For the nth time the other one is about to halt, or to spin; then for the row's delay.
+ *
  * Who spins has interrupts on: Bochs does not end the guest for a host interrupt
  * while they are off, and a host CPU may be waiting for this one to answer.
  */
+static void guest_await_halter(uint64_t nth)
+{
+	uint64_t start;
+
+	while (READ_ONCE(halting) != nth)
+		;
+
+	start = rdtsc();
+	while (rdtsc() - start < delay)
+		;
+}
+
 static void guest_ipi_sender(void)
 {
 	uint64_t start;
@@ -380,13 +394,7 @@ static void guest_ipi_sender(void)
 	asm volatile("sti");
 
 	for (i = 0; i < rounds; i++) {
-		while (READ_ONCE(halting) != i + 1)
-			;
-
-		start = rdtsc();
-		while (rdtsc() - start < delay)
-			;
-
+		guest_await_halter(i + 1);
 		start = rdtsc();
 		guest_wake(1, i + 1);
 
@@ -491,22 +499,15 @@ static void guest_absent(void)
 	GUEST_DONE();
 }
 
-/* Others have the row's delay to be what they are to be. */
 static void guest_icr_wake(void)
 {
-	uint64_t start;
 	int i;
 
 	x2apic_enable();
 	asm volatile("sti");
 
 	for (i = 0; i < rounds; i++) {
-		while (READ_ONCE(halting) != i + 1)
-			;
-		start = rdtsc();
-		while (rdtsc() - start < delay)
-			;
-
+		guest_await_halter(i + 1);
 		WRITE_ONCE(posted[1], i + 1);
 		samples[i] = guest_apic_write(APIC_ICR, 1ull << 32 | APIC_INT_ASSERT |
 					      (WAKE_VECTOR + 1));

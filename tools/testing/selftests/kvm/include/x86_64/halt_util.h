@@ -15,6 +15,7 @@
 #define SELFTEST_KVM_HALT_UTIL_H
 
 #include <sched.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "apic.h"
@@ -178,6 +179,55 @@ static inline bool has_pause_exits(void)
 	}
 
 	return gap;
+}
+
+#define TRACEFS		"/sys/kernel/tracing"
+
+/* Of a trace instance named like the program: who else traces is not disturbed. */
+static inline void trace_path(char *path, size_t size, const char *file)
+{
+	snprintf(path, size, TRACEFS "/instances/%s/%s", program_invocation_short_name, file);
+}
+
+static inline void trace_write(const char *file, const char *val)
+{
+	char path[128];
+	int fd;
+
+	trace_path(path, sizeof(path), file);
+	fd = open(path, O_WRONLY);
+	TEST_ASSERT(fd >= 0, "Cannot open %s", path);
+	test_write(fd, val, strlen(val));
+	close(fd);
+}
+
+static inline FILE *trace_open(void)
+{
+	char path[128];
+	FILE *f;
+
+	trace_path(path, sizeof(path), "trace");
+	f = fopen(path, "r");
+	TEST_ASSERT(f, "Cannot read %s", path);
+	return f;
+}
+
+static inline void trace_remove(void)
+{
+	char path[128];
+
+	trace_path(path, sizeof(path), "");
+	rmdir(path);
+}
+
+/* Anew, if an earlier run left it; false where there is no tracefs. */
+static inline bool trace_create(void)
+{
+	char path[128];
+
+	trace_remove();
+	trace_path(path, sizeof(path), "");
+	return !mkdir(path, 0700);
 }
 
 /* A vCPU's stats, by way of KVM_GET_STATS_FD. */
