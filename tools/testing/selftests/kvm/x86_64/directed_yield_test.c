@@ -46,7 +46,6 @@
 
 #define MS		1000000ull
 
-
 static char saved_ranks[16], saved_backoff[16];
 
 /* The guest's */
