@@ -159,8 +159,15 @@ static bool unscaled(struct kvm_vcpu *vcpu)
 	return vcpu->arch.l1_tsc_scaling_ratio == kvm_caps.default_tsc_scaling_ratio;
 }
 
-/* Guest ticks as host ticks, rounded up; false if they are too many. */
-static bool host_ticks(struct kvm_vcpu *vcpu, u64 *ticks)
+/**
+ * kvm_lapic_timer_host_ticks - how long a time by the guest's TSC takes
+ * @vcpu: the vCPU
+ * @ticks: L1's ticks, to become the host's, rounded up
+ *
+ * Context: any.
+ * Return: false if they are too many.
+ */
+bool kvm_lapic_timer_host_ticks(struct kvm_vcpu *vcpu, u64 *ticks)
 {
 	unsigned int frac = kvm_caps.tsc_scaling_ratio_frac_bits;
 	u64 ratio = vcpu->arch.l1_tsc_scaling_ratio;
@@ -194,7 +201,7 @@ static u64 timer_due(struct kvm_lapic *apic, u64 now)
 		return now;
 
 	ticks = t->tscdeadline - early;
-	if (!host_ticks(vcpu, &ticks) || ticks > KVM_LAPIC_TIMER_DUE_MAX - now)
+	if (!kvm_lapic_timer_host_ticks(vcpu, &ticks) || ticks > KVM_LAPIC_TIMER_DUE_MAX - now)
 		return KVM_LAPIC_TIMER_DUE_MAX;
 
 	return now + ticks;
@@ -420,30 +427,39 @@ void kvm_lapic_timer_start(struct kvm_lapic *apic,
  * If the vCPU is about to sleep, it has had its last look for events: only the
  * host's timer can wake it, even if the deadline is over.
  *
+ * A deadline that has expired, but whose interrupt the vCPU does not have yet, is
+ * ahead again if the TSC goes back.  User space that changes pace and offset, one
+ * after the other, may jump over a deadline in between, where no guest runs.
+ *
  * Context: the vCPU's thread, preemption off, in the middle of whatever it does
  * with preemption on; also under kvm->arch.tsc_write_lock.
  */
 void kvm_lapic_timer_tsc_changed(struct kvm_vcpu *vcpu)
 {
 	struct kvm_lapic *apic = vcpu->arch.apic;
-	u64 due, now;
+	u64 state, due, now;
 
 	if (!apic)
 		return;
 
 	kvm_lapic_timer_settle(apic);
-	if (!kvm_lapic_timer_armed(atomic64_read(&apic->lapic_timer.state)))
+	state = atomic64_read(&apic->lapic_timer.state);
+	if (state == KVM_LAPIC_TIMER_IDLE)
 		return;
 
 	kvm_lapic_timer_update_deadline(apic);
+	now = rdtsc();
+	due = timer_due(apic, now);
+	if (state == KVM_LAPIC_TIMER_EXPIRED && due <= now)
+		return;
+
 	if (!apic->lapic_timer.blocked) {
 		kvm_lapic_timer_start(apic, KVM_LAPIC_TIMER_TSC);
 		return;
 	}
 
 	hv_disarm(apic);
-	now = rdtsc();
-	due = max(timer_due(apic, now), now + 1);
+	due = max(due, now + 1);
 	timer_move(apic, timer_state(KVM_LAPIC_TIMER_HOST, due), KVM_LAPIC_TIMER_TSC);
 	host_arm(apic, due, now);
 }
@@ -761,10 +777,11 @@ void kvm_inject_apic_timer_irqs(struct kvm_vcpu *vcpu)
 {
 	struct kvm_lapic *apic = vcpu->arch.apic;
 
-	if (!kvm_lapic_timer_expired(vcpu))
+	if (!kvm_lapic_timer_expired(vcpu) ||
+	    !timer_try_move(apic, KVM_LAPIC_TIMER_EXPIRED, KVM_LAPIC_TIMER_IDLE,
+			    KVM_LAPIC_TIMER_DELIVER))
 		return;
 
-	timer_move(apic, KVM_LAPIC_TIMER_IDLE, KVM_LAPIC_TIMER_DELIVER);
 	hv_disarm(apic);
 	timer_deliver(apic);
 }

@@ -111,6 +111,7 @@ void kvm_lapic_timer_tsc_changed(struct kvm_vcpu *vcpu);
 bool kvm_lapic_timer_hv_expired(struct kvm_vcpu *vcpu);
 void kvm_lapic_timer_begin_wait(struct kvm_vcpu *vcpu);
 void kvm_lapic_timer_end_wait(struct kvm_vcpu *vcpu);
+bool kvm_lapic_timer_host_ticks(struct kvm_vcpu *vcpu, u64 *ticks);
 bool kvm_lapic_timer_poll(struct kvm_lapic *apic, u64 state);
 
 /* lapic_timer_mode.c */

@@ -74,16 +74,12 @@ static void adjust(struct kvm_vcpu *vcpu, s64 late)
  */
 static void delay_ticks(struct kvm_vcpu *vcpu, u64 ticks)
 {
-	u64 ns;
+	u64 max = tsc_khz / (NSEC_PER_MSEC / ADVANCE_MAX_NS);
 
-	/* __delay() counts host ticks. */
-	if (vcpu->arch.tsc_scaling_ratio == kvm_caps.default_tsc_scaling_ratio) {
-		__delay(min(ticks, nsec_to_cycles(vcpu, ADVANCE_MAX_NS)));
-		return;
-	}
+	if (!kvm_lapic_timer_host_ticks(vcpu, &ticks) || ticks > max)
+		ticks = max;
 
-	ns = div_u64(ticks * NSEC_PER_MSEC, vcpu->arch.virtual_tsc_khz);
-	ndelay(min_t(u64, ns, ADVANCE_MAX_NS));
+	__delay(ticks);
 }
 
 /**

@@ -768,14 +768,18 @@ static void rig_move_tsc_over(struct rig *rig,
 		    (now_ns() - start) / 1000000);
 }
 
-/* It jumps back: the timer does not fire before it has got there again. */
+/*
+ * It jumps back: the timer does not fire before it has got there again, even if the
+ * TSC was beyond the deadline while the guest was not there to see it.
+ */
 static void rig_move_tsc_back(struct rig *rig,
 			      void (*move)(struct rig *rig, int64_t ticks))
 {
 	rig->request->ns = 20 * MS;
 	rig_start(rig, guest_tsc_moves);
 	rig_run_until_armed(rig);
-	move(rig, -ns_to_guest_tsc(3000 * MS));
+	move(rig, ns_to_guest_tsc(3000 * MS));
+	move(rig, -ns_to_guest_tsc(6000 * MS));
 	TEST_ASSERT_EQ(rig_run_for(rig, 40 * MS), STAGE_INTERRUPTED);
 	move(rig, ns_to_guest_tsc(3000 * MS));
 	rig_finish(rig);
