@@ -27,8 +27,6 @@
  * kvm->srcu is taken only where something under it may be looked at: user space's filter
  * on MSRs, and then for the TSC deadline alone, as x2APIC's are beyond it; its filter on
  * PMU events, in a guest that has counters; and all that may end a halt.
- *
- * kvm.exit_fastpath has a bit for each handler, in the order of enum kvm_fastpath.
  */
 
 #include <linux/kvm_host.h>
@@ -38,102 +36,6 @@
 #include "pmu.h"
 #include "trace.h"
 #include "x86.h"
-
-#define CREATE_TRACE_POINTS
-#include <trace/events/kvm_fastpath.h>
-
-#define ALL_HANDLERS	GENMASK(KVM_FASTPATH_NR - 1, 0)
-
-static unsigned int exit_fastpath = ALL_HANDLERS;
-
-static int exit_fastpath_set(const char *val, const struct kernel_param *kp)
-{
-	return param_set_uint_minmax(val, kp, 0, ALL_HANDLERS);
-}
-
-static const struct kernel_param_ops exit_fastpath_ops = {
-	.set = exit_fastpath_set,
-	.get = param_get_uint,
-};
-
-module_param_cb(exit_fastpath, &exit_fastpath_ops, &exit_fastpath, 0644);
-MODULE_PARM_DESC(exit_fastpath, "Exits answered early: 1 ICR, 2 TSC deadline, 4 its expiry, 8 HLT, 16 EOI, 32 self-IPI, 64 injection, 128 LVTT");
-
-/**
- * kvm_fastpath_enabled - does the administrator allow this handler?
- * @nr: the handler
- *
- * Context: any.
- * Return: true if so.
- */
-bool kvm_fastpath_enabled(enum kvm_fastpath nr)
-{
-	return READ_ONCE(exit_fastpath) & BIT(nr);
-}
-EXPORT_SYMBOL_GPL(kvm_fastpath_enabled);
-
-/**
- * kvm_fastpath_count - count what a handler has done, or declined
- * @vcpu: the vCPU
- * @nr: the handler
- * @value: what was written, or the like; for the trace
- * @result: what became of it
- *
- * Context: the vCPU's thread; also with interrupts off.
- * Return: true if it is done.
- */
-bool kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value,
-			enum kvm_fastpath_result result)
-{
-	static const size_t stats[] = {
-		[KVM_FASTPATH_ICR]	= offsetof(struct kvm_vcpu_stat, fastpath_icr),
-		[KVM_FASTPATH_DEADLINE]	= offsetof(struct kvm_vcpu_stat, fastpath_deadline),
-		[KVM_FASTPATH_EXPIRED]	= offsetof(struct kvm_vcpu_stat, fastpath_expired),
-		[KVM_FASTPATH_HLT]	= offsetof(struct kvm_vcpu_stat, fastpath_hlt),
-		[KVM_FASTPATH_EOI]	= offsetof(struct kvm_vcpu_stat, fastpath_eoi),
-		[KVM_FASTPATH_SELF_IPI]	= offsetof(struct kvm_vcpu_stat, fastpath_self_ipi),
-		[KVM_FASTPATH_EVENT]	= offsetof(struct kvm_vcpu_stat, fastpath_event),
-		[KVM_FASTPATH_LVTT]	= offsetof(struct kvm_vcpu_stat, fastpath_lvtt),
-	};
-	if (result == KVM_FASTPATH_DONE)
-		++*(u64 *)((void *)&vcpu->stat + stats[nr]);
-	else
-		++vcpu->stat.fastpath_declined;
-	trace_kvm_fastpath(vcpu->vcpu_id, nr, value, result);
-	return result == KVM_FASTPATH_DONE;
-}
-
-/**
- * kvm_fastpath_set_irr - the vCPU's own thread has an interrupt for it
- * @vcpu: the running task's vCPU
- * @vector: an edge-triggered, fixed interrupt
- *
- * Nobody needs to be kicked, but a poll to be called off: the thread is on its way to
- * look at its requests.
- *
- * Context: the vCPU's thread; also with interrupts off.
- * Return: false when it is not plain, and was not delivered.
- */
-bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector)
-{
-	struct kvm_lapic *apic = vcpu->arch.apic;
-
-	if (apic->apicv_active || !kvm_lapic_enabled(vcpu) || vector < 16 ||
-	    test_bit(VEC_POS(vector), apic->regs + APIC_TMR + REG_POS(vector)))
-		return false;
-
-	trace_kvm_apic_accept_irq(vcpu->vcpu_id, APIC_DM_FIXED, vector, false);
-	kvm_lapic_set_irr(vector, apic);
-	kvm_make_request(KVM_REQ_EVENT, vcpu);
-	WRITE_ONCE(vcpu->halt_polling, false);
-	return true;
-}
-
-static bool fastpath_deadline(struct kvm_vcpu *vcpu, u64 data)
-{
-	kvm_set_lapic_tscdeadline_msr(vcpu, data);
-	return true;
-}
 
 /* If there is a next interrupt, the lower priority brings about KVM_REQ_EVENT. */
 static bool fastpath_eoi(struct kvm_vcpu *vcpu, u64 data)
@@ -160,6 +62,16 @@ static bool fastpath_self_ipi(struct kvm_vcpu *vcpu, u64 data)
 	return data <= APIC_VECTOR_MASK && kvm_fastpath_set_irr(vcpu, data);
 }
 
+static bool fastpath_tmict(struct kvm_vcpu *vcpu, u64 data)
+{
+	if (data > U32_MAX)
+		return false;
+
+	trace_kvm_apic_write(APIC_TMICT, data);
+	kvm_lapic_timer_set_count(vcpu->arch.apic, data);
+	return true;
+}
+
 /* Nothing but the vector changes, and with it nothing else. */
 static bool fastpath_lvtt(struct kvm_vcpu *vcpu, u64 data)
 {
@@ -177,8 +89,7 @@ static bool fastpath_lvtt(struct kvm_vcpu *vcpu, u64 data)
 /* QEMU has a filter in each VM, for an MSR that is none of these. */
 static bool filtered(struct kvm_vcpu *vcpu, u32 msr)
 {
-	return msr == MSR_IA32_TSC_DEADLINE &&
-	       rcu_access_pointer(vcpu->kvm->arch.msr_filter) &&
+	return rcu_access_pointer(vcpu->kvm->arch.msr_filter) &&
 	       !kvm_msr_allowed(vcpu, msr, KVM_MSR_FILTER_WRITE);
 }
 
@@ -199,17 +110,31 @@ static void retire(struct kvm_vcpu *vcpu)
 	kvm_vcpu_srcu_read_unlock(vcpu);
 }
 
-static enum kvm_fastpath msr_handler(u32 msr)
+static enum kvm_fastpath_result fastpath_deadline(struct kvm_vcpu *vcpu, u64 data,
+						  unsigned long rflags)
+{
+	if (!kvm_apic_present(vcpu))
+		return KVM_FASTPATH_NO_APIC;
+	if (!plain(vcpu, rflags))
+		return KVM_FASTPATH_DEBUGGED;
+	if (filtered(vcpu, MSR_IA32_TSC_DEADLINE))
+		return KVM_FASTPATH_FILTERED;
+
+	kvm_set_lapic_tscdeadline_msr(vcpu, data);
+	return KVM_FASTPATH_DONE;
+}
+
+static enum kvm_fastpath x2apic_handler(u32 msr)
 {
 	switch (msr) {
-	case MSR_IA32_TSC_DEADLINE:
-		return KVM_FASTPATH_DEADLINE;
 	case APIC_BASE_MSR + (APIC_ICR >> 4):
 		return KVM_FASTPATH_ICR;
 	case APIC_BASE_MSR + (APIC_EOI >> 4):
 		return KVM_FASTPATH_EOI;
 	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
 		return KVM_FASTPATH_SELF_IPI;
+	case APIC_BASE_MSR + (APIC_TMICT >> 4):
+		return KVM_FASTPATH_TMICT;
 	case APIC_BASE_MSR + (APIC_LVTT >> 4):
 		return KVM_FASTPATH_LVTT;
 	default:
@@ -217,34 +142,32 @@ static enum kvm_fastpath msr_handler(u32 msr)
 	}
 }
 
-static bool handle(struct kvm_vcpu *vcpu, u32 msr, u64 data)
+static bool handle_x2apic(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 data)
 {
-	switch (msr) {
-	case MSR_IA32_TSC_DEADLINE:
-		return fastpath_deadline(vcpu, data);
-	case APIC_BASE_MSR + (APIC_ICR >> 4):
+	switch (nr) {
+	case KVM_FASTPATH_ICR:
 		return kvm_fastpath_icr(vcpu, data);
-	case APIC_BASE_MSR + (APIC_EOI >> 4):
+	case KVM_FASTPATH_EOI:
 		return fastpath_eoi(vcpu, data);
-	case APIC_BASE_MSR + (APIC_SELF_IPI >> 4):
+	case KVM_FASTPATH_SELF_IPI:
 		return fastpath_self_ipi(vcpu, data);
+	case KVM_FASTPATH_TMICT:
+		return fastpath_tmict(vcpu, data);
 	default:
 		return fastpath_lvtt(vcpu, data);
 	}
 }
 
-static enum kvm_fastpath_result answer(struct kvm_vcpu *vcpu, u32 msr, u64 data,
-				       unsigned long rflags)
+static enum kvm_fastpath_result fastpath_x2apic(struct kvm_vcpu *vcpu,
+						enum kvm_fastpath nr, u64 data,
+						unsigned long rflags)
 {
-	if (!kvm_apic_present(vcpu) || (msr != MSR_IA32_TSC_DEADLINE &&
-					!apic_x2apic_mode(vcpu->arch.apic)))
+	if (!kvm_apic_present(vcpu) || !apic_x2apic_mode(vcpu->arch.apic))
 		return KVM_FASTPATH_NO_APIC;
 	if (!plain(vcpu, rflags))
 		return KVM_FASTPATH_DEBUGGED;
-	if (filtered(vcpu, msr))
-		return KVM_FASTPATH_FILTERED;
 
-	return handle(vcpu, msr, data) ? KVM_FASTPATH_DONE : KVM_FASTPATH_NOT_PLAIN;
+	return handle_x2apic(vcpu, nr, data) ? KVM_FASTPATH_DONE : KVM_FASTPATH_NOT_PLAIN;
 }
 
 /**
@@ -258,16 +181,21 @@ static enum kvm_fastpath_result answer(struct kvm_vcpu *vcpu, u32 msr, u64 data,
  */
 bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags)
 {
+	enum kvm_fastpath nr = KVM_FASTPATH_DEADLINE;
 	u32 msr = kvm_rcx_read(vcpu);
-	enum kvm_fastpath nr = msr_handler(msr);
+	enum kvm_fastpath_result result;
 	u64 data;
 
 	lockdep_assert_irqs_disabled();
+	if (msr != MSR_IA32_TSC_DEADLINE)
+		nr = x2apic_handler(msr);
 	if (nr == KVM_FASTPATH_NR || !kvm_fastpath_enabled(nr))
 		return false;
 
 	data = kvm_read_edx_eax(vcpu);
-	if (!kvm_fastpath_count(vcpu, nr, data, answer(vcpu, msr, data, rflags)))
+	result = nr == KVM_FASTPATH_DEADLINE ? fastpath_deadline(vcpu, data, rflags) :
+					       fastpath_x2apic(vcpu, nr, data, rflags);
+	if (!kvm_fastpath_count(vcpu, nr, data, result))
 		return false;
 
 	retire(vcpu);

@@ -14,6 +14,7 @@ enum kvm_fastpath {
 	KVM_FASTPATH_SELF_IPI,
 	KVM_FASTPATH_EVENT,
 	KVM_FASTPATH_LVTT,
+	KVM_FASTPATH_TMICT,
 	KVM_FASTPATH_NR,
 };
 
@@ -28,6 +29,20 @@ enum kvm_fastpath_result {
 	KVM_FASTPATH_PV_EOI,		/* the guest's memory has to be asked */
 	KVM_FASTPATH_OTHER_EVENT,	/* something besides a local interrupt */
 };
+
+extern unsigned int kvm_exit_fastpath;
+
+/**
+ * kvm_fastpath_enabled - does the administrator allow this handler?
+ * @nr: the handler
+ *
+ * Context: any.
+ * Return: true if so.
+ */
+static inline bool kvm_fastpath_enabled(enum kvm_fastpath nr)
+{
+	return READ_ONCE(kvm_exit_fastpath) & BIT(nr);
+}
 
 /**
  * kvm_fastpath_more_requests - are there requests besides KVM_REQ_EVENT?
@@ -117,11 +132,12 @@ static __always_inline void kvm_guest_state_exit(void)
 
 struct kvm_lapic;
 
-/* fastpath.c */
-bool kvm_fastpath_enabled(enum kvm_fastpath nr);
+/* fastpath_handler.c */
 bool kvm_fastpath_count(struct kvm_vcpu *vcpu, enum kvm_fastpath nr, u64 value,
 			enum kvm_fastpath_result result);
 bool kvm_fastpath_set_irr(struct kvm_vcpu *vcpu, u32 vector);
+
+/* fastpath.c */
 bool kvm_fastpath_wrmsr(struct kvm_vcpu *vcpu, unsigned long rflags);
 fastpath_t handle_fastpath_set_msr_irqoff(struct kvm_vcpu *vcpu);
 fastpath_t handle_fastpath_hlt(struct kvm_vcpu *vcpu);

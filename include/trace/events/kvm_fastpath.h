@@ -16,6 +16,7 @@ TRACE_DEFINE_ENUM(KVM_FASTPATH_EOI);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_SELF_IPI);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_EVENT);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_LVTT);
+TRACE_DEFINE_ENUM(KVM_FASTPATH_TMICT);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_DONE);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_NOT_PLAIN);
 TRACE_DEFINE_ENUM(KVM_FASTPATH_NO_APIC);
@@ -54,7 +55,8 @@ TRACE_EVENT(kvm_fastpath,
 				       { KVM_FASTPATH_EOI,	"eoi" },
 				       { KVM_FASTPATH_SELF_IPI,	"self-ipi" },
 				       { KVM_FASTPATH_EVENT,	"event" },
-				       { KVM_FASTPATH_LVTT,	"lvtt" }),
+				       { KVM_FASTPATH_LVTT,	"lvtt" },
+				       { KVM_FASTPATH_TMICT,	"tmict" }),
 		      __entry->value,
 		      __print_symbolic(__entry->result,
 				       { KVM_FASTPATH_DONE,		"done" },

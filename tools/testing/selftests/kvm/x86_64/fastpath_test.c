@@ -27,7 +27,7 @@
 #include "lapic_timer_util.h"
 
 #define MASK_PARAM	"exit_fastpath"
-#define MASK_ALL	255
+#define MASK_ALL	511
 
 #define APIC_ESR	0x280
 #define APIC_TMR	0x180
@@ -660,7 +660,8 @@ static void timer_step(struct guest_random_state *rng, struct step *s)
 		lvtt_step(rng, s);
 		break;
 	case 1:
-		write_step(s, APIC_TMICT, one_in(rng, 2) ? 0xf0000000 : 0);
+		write_step(s, APIC_TMICT, one_in(rng, 8) ? BIT_ULL(32) :
+					  one_in(rng, 2) ? 0xf0000000 : 0);
 		break;
 	default:
 		s->op = OP_DEADLINE;
@@ -1069,10 +1070,10 @@ static void set_mask(unsigned int mask)
 static const char * const stats[] = {
 	"fastpath_icr", "fastpath_deadline", "fastpath_expired", "fastpath_hlt",
 	"fastpath_eoi", "fastpath_self_ipi", "fastpath_event", "fastpath_lvtt",
-	"fastpath_declined",
+	"fastpath_tmict", "fastpath_declined",
 };
 
-#define NR_HANDLERS	8
+#define NR_HANDLERS	9
 #define DECLINED	NR_HANDLERS
 
 static void read_counts(struct kvm_vcpu *vcpu, uint64_t *counts)
@@ -1278,6 +1279,12 @@ static void guest_do_lvtt(void)
 	guest_write(APIC_LVTT, APIC_LVT_TIMER_TSCDEADLINE | HALT_VECTOR, false);
 }
 
+/* Its mode is another one, where such a count has no effect but on the register. */
+static void guest_do_tmict(void)
+{
+	guest_write(APIC_TMICT, 0, false);
+}
+
 static void guest_do_eoi(void)
 {
 	guest_do_icr();
@@ -1385,6 +1392,8 @@ FIXTURE_VARIANT_ADD(fastpath_handler, eoi) { guest_do_eoi, 4, 0, true };
 FIXTURE_VARIANT_ADD(fastpath_handler, self_ipi) { guest_do_self_ipi, 5, 0, true };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, lvtt) { guest_do_lvtt, 7 };
+
+FIXTURE_VARIANT_ADD(fastpath_handler, tmict) { guest_do_tmict, 8 };
 
 FIXTURE_VARIANT_ADD(fastpath_handler, event) { guest_do_event, 6, BIT(5), true };
 
@@ -1589,7 +1598,7 @@ TEST_F(fastpath_ipi, received)
 /* Whatever makes sense can be read back; the rest is refused and changes nothing. */
 TEST(parameter)
 {
-	static const char * const bad[] = { "256", "511", "4294967296", "-1", "x" };
+	static const char * const bad[] = { "512", "1023", "4294967296", "-1", "x" };
 	char val[16], back[16];
 	int i;
 
@@ -1606,7 +1615,7 @@ TEST(parameter)
 		kvm_param_read(MASK_PARAM, back, sizeof(back));
 		EXPECT_STREQ("42", back);
 	}
-	EXPECT_EQ(EINVAL, __kvm_param_write(MASK_PARAM, "256"));
+	EXPECT_EQ(EINVAL, __kvm_param_write(MASK_PARAM, "512"));
 }
 
 int main(int argc, char *argv[])

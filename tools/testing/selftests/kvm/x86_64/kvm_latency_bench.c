@@ -14,6 +14,7 @@
  *                        deadline is armed: each is later than the last.
  *   timer_write_earlier  the same, but each is earlier than the last.
  *   timer_write_zero     a write of 0, while a deadline 1 s ahead is armed.
+ *   timer_write_count    a write of TMICT, in one-shot mode, as far ahead.
  *   timer_later_1000     1,000 writes of a deadline 1 ms ahead, one each 20 us:
  *                        the ticks that all of these writes take together.
  *   timer_running        a vCPU sets its TSC deadline 30 us ahead and spins.
@@ -159,6 +160,7 @@ static const char * const stat_names[] = {
 	"fastpath_self_ipi",
 	"fastpath_event",
 	"fastpath_lvtt",
+	"fastpath_tmict",
 	"fastpath_declined",
 	"directed_yield_interrupt",
 	"directed_yield_lock_holder",
@@ -276,6 +278,31 @@ static void guest_write_earlier(void)
 	GUEST_DONE();
 }
 
+/* A count is 1 ns. */
+static void guest_count_init(uint32_t lvtt)
+{
+	x2apic_enable();
+	x2apic_write_reg(APIC_LVTT, lvtt);
+	x2apic_write_reg(APIC_TDCR, 0xb);
+}
+
+static void guest_write_count(void)
+{
+	uint64_t start;
+	int i;
+
+	guest_count_init(APIC_LVT_TIMER_ONESHOT | WAKE_VECTOR);
+
+	for (i = 0; i < rounds; i++) {
+		start = rdtsc();
+		x2apic_write_reg(APIC_TMICT, delay);
+		samples[i] = rdtsc() - start;
+	}
+
+	x2apic_write_reg(APIC_TMICT, 0);
+	GUEST_DONE();
+}
+
 /* With interrupts on, as anyone who spins; see below. */
 static void guest_spin_until(uint64_t tsc)
 {
@@ -357,9 +384,7 @@ static void guest_periodic(void)
 	uint64_t nth = 0;
 	int i;
 
-	x2apic_enable();
-	x2apic_write_reg(APIC_LVTT, APIC_LVT_TIMER_PERIODIC | WAKE_VECTOR);
-	x2apic_write_reg(APIC_TDCR, 0xb);	/* divide by 1: a count is 1 ns */
+	guest_count_init(APIC_LVT_TIMER_PERIODIC | WAKE_VECTOR);
 
 	for (i = 0; i + PERIOD_TICKS <= MAX_ROUNDS && i < rounds; i += PERIOD_TICKS)
 		guest_ticks(samples + i, &nth);
@@ -819,6 +844,7 @@ static const struct row rows[] = {
 	{ { guest_write_ahead }, "timer_write_ahead", 0, SECOND_NS },
 	{ { guest_write_earlier }, "timer_write_earlier", 0, SECOND_NS },
 	{ { guest_write_zero }, "timer_write_zero", 0, SECOND_NS },
+	{ { guest_write_count }, "timer_write_count", 0, SECOND_NS },
 	{ { guest_later }, "timer_later_1000", 0, 1000000, 20 },
 	{ { guest_running }, "timer_running", 0, 30000 },
 	{ { guest_periodic }, "timer_periodic", 0, PERIOD_NS },
