@@ -25,6 +25,8 @@
 
 #include "kvm_test_harness.h"
 #include "lapic_timer_util.h"
+#include "svm_util.h"
+#include "vmx.h"
 
 #define MASK_PARAM	"exit_fastpath"
 #define MASK_ALL	511
@@ -509,6 +511,37 @@ static void guest_code(void)
 	GUEST_DONE();
 }
 
+/* A hypervisor that intercepts nothing: what its guest does, is for KVM to see to. */
+static void guest_run_vmx(struct vmx_pages *vmx, uint64_t *stack)
+{
+	GUEST_ASSERT(prepare_for_vmx_operation(vmx));
+	GUEST_ASSERT(load_vmcs(vmx));
+	prepare_vmcs(vmx, guest_code, stack);
+	GUEST_ASSERT(!vmwrite(MSR_BITMAP, vmx->msr_gpa));
+	GUEST_ASSERT(!vmwrite(CPU_BASED_VM_EXEC_CONTROL,
+			      vmreadz(CPU_BASED_VM_EXEC_CONTROL) |
+			      CPU_BASED_USE_MSR_BITMAPS));
+	GUEST_ASSERT(!vmlaunch());
+	GUEST_FAIL("VMX exit %lx", vmreadz(VM_EXIT_REASON));
+}
+
+static void guest_run_svm(struct svm_test_data *svm, uint64_t *stack)
+{
+	generic_svm_setup(svm, guest_code, stack);
+	run_guest(svm->vmcb, svm->vmcb_gpa);
+	GUEST_FAIL("SVM exit %x", svm->vmcb->control.exit_code);
+}
+
+static void guest_hypervisor(void *state)
+{
+	static uint64_t stack[2048];
+
+	if (this_cpu_has(X86_FEATURE_VMX))
+		guest_run_vmx(state, stack + ARRAY_SIZE(stack));
+	else
+		guest_run_svm(state, stack + ARRAY_SIZE(stack));
+}
+
 /* vCPU 1, while vCPU 0 is in user space, possibly with interrupts on. */
 static void guest_target(void)
 {
@@ -531,6 +564,8 @@ struct recipe {
 	bool xapic;
 	/* An MSR filter comes and goes; what it denies exits to user space. */
 	bool filter, filter_exits;
+	/* vCPU 0's is a nested guest. */
+	bool nested;
 	int nr_vcpus;
 };
 
@@ -730,6 +765,9 @@ static void make_step(struct guest_random_state *rng, const struct recipe *r,
 	/* That would be denied, and waited for. */
 	if (r->filter && (s->op == OP_HALT_DEADLINE || s->op == OP_WAIT_DEADLINE))
 		s->op = OP_HALT_IPI;
+	/* On VMX, that is an exit to the hypervisor in between. */
+	if (r->nested && s->op == OP_CPUID)
+		s->op = OP_WINDOW;
 }
 
 /* See guest_before_off(): TPR stays as it is while the APIC is off. */
@@ -1030,6 +1068,18 @@ static void rig_init_dead(struct rig *rig)
 	vcpu_ioctl(rig->vcpus[2], KVM_SET_LAPIC, &lapic);
 }
 
+static void rig_nest(struct rig *rig)
+{
+	vm_vaddr_t state;
+
+	if (kvm_cpu_has(X86_FEATURE_VMX))
+		vcpu_alloc_vmx(rig->vm, &state);
+	else
+		vcpu_alloc_svm(rig->vm, &state);
+	vcpu_arch_set_entry_point(rig->vcpus[0], guest_hypervisor);
+	vcpu_args_set(rig->vcpus[0], 1, state);
+}
+
 static void rig_create(struct rig *rig, const struct recipe *recipe)
 {
 	int i;
@@ -1041,6 +1091,8 @@ static void rig_create(struct rig *rig, const struct recipe *recipe)
 		rig->vcpus[i] = vm_vcpu_add(rig->vm, i, i ? guest_target : guest_code);
 		vcpu_set_tsc_deadline(rig->vcpus[i]);
 	}
+	if (recipe->nested)
+		rig_nest(rig);
 	rig_init_handlers(rig);
 	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
 
@@ -1103,6 +1155,7 @@ static void rig_run_program(struct rig *rig, const struct recipe *recipe,
 {
 	uint64_t counts[ARRAY_SIZE(stats)];
 	uint64_t start = now_ns();
+	int i;
 
 	set_mask(mask);
 	rig_create(rig, recipe);
@@ -1123,6 +1176,9 @@ static void rig_run_program(struct rig *rig, const struct recipe *recipe,
 	ksft_print_msg("mask %u: %zu things seen, %lu ms\n", mask, rig->nr,
 		       (now_ns() - start) / 1000000);
 	print_counts("counts", counts);
+	for (i = 0; i < ARRAY_SIZE(stats); i++)
+		TEST_ASSERT(!recipe->nested || !counts[i],
+			    "A fastpath for an exit of a nested guest: %s", stats[i]);
 }
 
 static void print_step(struct rig *rig, int i)
@@ -1227,9 +1283,27 @@ FIXTURE_VARIANT_ADD(fastpath_program, filter_exits) {
 	}
 };
 
+FIXTURE_VARIANT_ADD(fastpath_program, nested) {
+	{
+		.seed = 11, .nr_steps = 600, .nr_vcpus = 3, .look = 6, .sync = 12,
+		.nested = true,
+	}
+};
+
+FIXTURE_VARIANT_ADD(fastpath_program, nested_xapic) {
+	{
+		.seed = 12, .nr_steps = 300, .nr_vcpus = 3, .look = 6, .sync = 12,
+		.disable = 4, .xapic = true, .nested = true,
+	}
+};
+
 FIXTURE_SETUP(fastpath_program)
 {
 	struct sigaction action = { .sa_handler = on_alarm };
+
+	if (variant->recipe.nested && !kvm_cpu_has(X86_FEATURE_VMX) &&
+	    !kvm_cpu_has(X86_FEATURE_SVM))
+		SKIP(return, "takes nested virtualization");
 
 	sigaction(SIGALRM, &action, NULL);
 	kvm_pin_this_task_to_pcpu(host_cpu(0));
