@@ -18,6 +18,11 @@
  * IPIs to a vCPU that runs or halts are another matter: there, none may be lost or come
  * twice.  The parameter itself is tested, too, and that each handler counts what it
  * answers, when it is allowed to, and nothing otherwise.
+ *
+ * Bochs' SVM forgets a virtual interrupt that waits for its window when an exit comes
+ * first, be it the host's timer tick.  "--slow MASK", before all other arguments, names
+ * fastpaths that are allowed in both runs, such as those that ask again; and a program
+ * whose books differ is then tried again, up to five times.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -1208,18 +1213,16 @@ static void print_difference(struct rig *slow, struct rig *fast, size_t i)
 	}
 }
 
-static void compare(struct rig *slow, struct rig *fast)
+/* Where the two part; -1 for nowhere. */
+static ssize_t difference(struct rig *slow, struct rig *fast)
 {
 	size_t i, nr = min(slow->nr, fast->nr);
 
 	for (i = 0; i < nr; i++)
 		if (memcmp(&slow->book[i], &fast->book[i], sizeof(struct entry)))
-			break;
-	if (i == slow->nr && i == fast->nr)
-		return;
+			return i;
 
-	print_difference(slow, fast, i);
-	TEST_FAIL("A fastpath does what the slow path does not");
+	return slow->nr == fast->nr ? -1 : nr;
 }
 
 static char saved_mask[16];
@@ -1313,15 +1316,34 @@ FIXTURE_TEARDOWN(fastpath_program)
 {
 }
 
-TEST_F(fastpath_program, same)
+/* See --slow. */
+static unsigned int slow_mask, nr_tries = 1;
+
+static bool try(const struct recipe *recipe)
 {
 	struct rig slow, fast;
+	ssize_t where;
 
-	rig_run_program(&slow, &variant->recipe, 0);
-	rig_run_program(&fast, &variant->recipe, MASK_ALL);
-	compare(&slow, &fast);
+	rig_run_program(&slow, recipe, slow_mask);
+	rig_run_program(&fast, recipe, MASK_ALL);
+	where = difference(&slow, &fast);
+	if (where >= 0)
+		print_difference(&slow, &fast, where);
 	rig_destroy(&slow);
 	rig_destroy(&fast);
+
+	return where < 0;
+}
+
+TEST_F(fastpath_program, same)
+{
+	int i;
+
+	for (i = 0; i < nr_tries; i++)
+		if (try(&variant->recipe))
+			return;
+
+	TEST_FAIL("A fastpath does what the slow path does not");
 }
 
 /* One handler after the other, alone: the guest does what it is for, so often. */
@@ -1586,6 +1608,8 @@ static void guest_sender(void)
 	int i;
 
 	guest_apic_init(1);
+	/* While it spins; see guest_await_halter() of kvm_latency_bench. */
+	asm volatile("sti");
 	for (i = 0; i < NR_IPIS; i++) {
 		/* At all the points of the other's way into a halt, and out of it. */
 		for (until = rdtsc() + i * 37 % 8000; rdtsc() < until;)
@@ -1697,6 +1721,13 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_param(MASK_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_X86_USER_SPACE_MSR));
+
+	if (argc > 2 && !strcmp(argv[1], "--slow")) {
+		slow_mask = atoi_non_negative("Mask", argv[2]);
+		nr_tries = 5;
+		argc -= 2;
+		argv += 2;
+	}
 
 	kvm_param_read(MASK_PARAM, saved_mask, sizeof(saved_mask));
 	/* The harness does not return. */
