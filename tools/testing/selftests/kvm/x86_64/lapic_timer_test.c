@@ -10,7 +10,8 @@
  * periodic, TSC deadline), how the guest waits (it spins, it halts and the host
  * polls, it halts and the host sleeps), and what happens to an armed timer: it
  * is rewritten, cleared, masked, switched to another mode or pace, its TSC is moved
- * or scaled, it is saved and restored into another vCPU.  Races against wake-ups and
+ * or scaled, it is saved and restored into another vCPU, its APIC is disabled or
+ * reset.  Races against wake-ups and
  * migration from CPU to CPU are lapic_timer_stress_test's.
  *
  * A KVM that has statistics on its LAPIC timers is also tested for what they say:
@@ -780,6 +781,239 @@ TEST_F(lapic_timer, apic_mode_switched)
 
 	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
 	rig_do(rig, guest_apic_modes);
+}
+
+/* Masked for good once the APIC is off, as it is to stay when it is on again. */
+static void guest_assert_masked(struct timer *t)
+{
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_LVTT),
+			lvt_modes[t->mode] | APIC_LVT_MASKED | t->vector);
+}
+
+/* By software, and then on again: no interrupt comes that LVTT did not ask for anew. */
+static void guest_apic_software_off(struct timer *t)
+{
+	uint64_t spiv = x2apic_read_reg(APIC_SPIV);
+	bool was;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		guest_arm(t, 1 * MS);
+		guest_spin(i % 2 ? 10 * US : 500 * US);
+
+		was = guest_book(t, 0, 0);
+		x2apic_write_reg(APIC_SPIV, spiv & ~APIC_SPIV_APIC_ENABLED);
+		guest_book_stale(t, was);
+		guest_assert_masked(t);
+		x2apic_write_reg(APIC_LVTT, lvt_modes[t->mode] | t->vector);
+		guest_assert_masked(t);
+		guest_spin(3 * MS);
+
+		x2apic_write_reg(APIC_SPIV, spiv);
+		guest_assert_masked(t);
+		guest_linger();
+		guest_unmask(t);
+
+		guest_arm(t, 200 * US);
+		guest_expect(t);
+		guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, apic_software_disabled)
+{
+	rig_do(&self->rig, guest_apic_software_off);
+}
+
+/*
+ * Off altogether.  What its registers have when it is on again is not asked here, but
+ * that a timer which expired meanwhile is none of its interrupts; request.nr: or may be,
+ * as where it is masked.
+ */
+static void guest_apic_off(struct timer *t)
+{
+	uint64_t deadline;
+	bool late;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		guest_arm(t, 1 * MS);
+		guest_spin(i % 2 ? 10 * US : 500 * US);
+
+		deadline = t->deadline;
+		guest_book(t, 0, 0);
+		apic_disable();
+		late = rdtsc() >= deadline;
+		t->stale = late;
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+		guest_spin(3 * MS);
+
+		xapic_enable();
+		x2apic_enable();
+		guest_timer_write(t, 0);
+		/* The period that it was on again for may have ended. */
+		if (t->mode == PERIODIC || request.nr)
+			t->stale = 1;
+		else if (!late)
+			GUEST_ASSERT(!guest_apic_bit(APIC_IRR, t->vector));
+		guest_linger();
+		guest_book(t, 0, 0);
+
+		guest_init(t, 0, t->mode);
+		guest_arm(t, 200 * US);
+		guest_expect(t);
+		guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, apic_disabled)
+{
+	struct rig *rig = &self->rig;
+
+	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
+	rig->request->nr = !rig_has_stats(rig);
+	rig_do(rig, guest_apic_off);
+}
+
+static void guest_send_init(void)
+{
+	wrmsr(APIC_BASE_MSR + (APIC_ICR >> 4),
+	      x2apic_read_reg(APIC_ID) << 32 | APIC_INT_ASSERT | APIC_DM_INIT);
+}
+
+static uint32_t lapic_reg(const struct kvm_lapic_state *lapic, unsigned int reg)
+{
+	return *(uint32_t *)&lapic->regs[reg];
+}
+
+/* Waits for its timer, and is reset. */
+static void guest_waits_for_init(struct timer *t)
+{
+	guest_arm(t, request.ns);
+	GUEST_SYNC(STAGE_HOST);
+	if (request.nr)
+		guest_send_init();
+	for (;;)
+		guest_wait();
+}
+
+/* All is as it was before, but the APIC, and nothing comes of the timer. */
+static void guest_after_init(struct timer *t)
+{
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_LVTT), APIC_LVT_MASKED);
+	guest_book(t, 0, 0);
+	guest_init(t, 0, t->mode);
+	guest_linger();
+	/* If it still ran, it would fire by then. */
+	guest_spin(request.ns);
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMICT), 0);
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMCCT), 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+
+	guest_arm(t, 200 * US);
+	guest_expect(t);
+	guest_linger();
+}
+
+static bool rig_waits_for_sipi(struct rig *rig)
+{
+	struct kvm_mp_state mp_state;
+
+	vcpu_mp_state_get(rig->vcpu, &mp_state);
+	return mp_state.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+}
+
+static void rig_assert_reset(struct rig *rig)
+{
+	struct kvm_lapic_state lapic;
+	uint64_t deadline;
+
+	TEST_ASSERT(rig_waits_for_sipi(rig), "It was not reset");
+	rig_get_lapic(rig, &lapic, &deadline);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_LVTT), APIC_LVT_MASKED);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_TMICT), 0);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_TMCCT), 0);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_IRR + TIMER_VECTOR / 32 * 0x10), 0);
+	TEST_ASSERT_EQ(deadline, 0);
+}
+
+/* Who goes on as before the INIT, starts at a place where its stack does not matter. */
+static void rig_load_state(struct rig *rig, struct kvm_x86_state *state)
+{
+	state->regs.rip = (uint64_t)guest_loop;
+	state->regs.rsp = (state->regs.rsp & ~0xfull) - sizeof(uint64_t);
+	vcpu_load_state(rig->vcpu, state);
+	kvm_x86_state_cleanup(state);
+	rig_finish(rig);
+}
+
+/*
+ * An INIT that the host sends, or the guest itself; the SIPI never comes, not until
+ * the timer would have fired, or not before.
+ */
+static void rig_reset(struct rig *rig, bool itself, uint64_t ns)
+{
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+	struct kvm_x86_state *state = vcpu_save_state(rig->vcpu);
+	uint64_t fired = t->fired;
+	int i;
+
+	rig->request->nr = itself;
+	rig->request->ns = 50 * MS;
+	rig_start(rig, guest_waits_for_init);
+	TEST_ASSERT_EQ(rig_run(rig), STAGE_HOST);
+	if (!itself) {
+		TEST_ASSERT_EQ(rig_run_for(rig, 1 * MS), STAGE_INTERRUPTED);
+		rig_send_msi(rig, APIC_DM_INIT);
+	}
+	/* It may take longer until it gets to send it. */
+	for (i = 0; i < 10 && (!i || !rig_waits_for_sipi(rig)); i++)
+		TEST_ASSERT_EQ(rig_run_for(rig, ns), STAGE_INTERRUPTED);
+	TEST_ASSERT_EQ(t->fired, fired);
+	rig_assert_reset(rig);
+
+	rig_load_state(rig, state);
+	rig_do(rig, guest_after_init);
+}
+
+TEST_F(lapic_timer, reset_by_init)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		rig_reset(&self->rig, i % 2, i < 2 ? 70 * MS : 2 * MS);
+}
+
+static void rig_set_mp_state(struct rig *rig, uint32_t mp_state)
+{
+	struct kvm_mp_state state = { .mp_state = mp_state };
+
+	vcpu_mp_state_set(rig->vcpu, &state);
+}
+
+/*
+ * User space says that the vCPU waits for a SIPI.  That is no reset: the timer goes on,
+ * and its interrupt is there when the vCPU runs again.
+ */
+TEST_F(lapic_timer, waits_for_sipi)
+{
+	struct rig *rig = &self->rig;
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+	uint64_t fired;
+	int i;
+
+	rig->request->nr = 4;
+	rig->request->ns = 20 * MS;
+	rig_start(rig, guest_migrates);
+	for (i = 0; i < rig->request->nr; i++) {
+		rig_run_until_armed(rig);
+		fired = t->fired;
+		rig_set_mp_state(rig, KVM_MP_STATE_INIT_RECEIVED);
+		TEST_ASSERT_EQ(rig_run_for(rig, i % 2 ? 40 * MS : 5 * MS), STAGE_INTERRUPTED);
+		TEST_ASSERT_EQ(t->fired, fired);
+		rig_set_mp_state(rig, KVM_MP_STATE_RUNNABLE);
+	}
+	rig_finish(rig);
 }
 
 /* What KVM says of its timers. */
