@@ -16,8 +16,11 @@
  *
  * A KVM that has statistics on its LAPIC timers is also tested for what they say:
  * which backend did the work, and how often the host's timer had to be programmed.
+ * Its trace has to tell each transition of them, and why.
  * It has to follow changes of the TSC, too, where others follow only sometimes.
  */
+#include <regex.h>
+
 #include "kvm_test_harness.h"
 #include "lapic_timer_rig.h"
 
@@ -1403,6 +1406,166 @@ TEST_F(lapic_timer_stats, useless_firing_wakes_nobody)
 	ASSERT_COUNT(wakeups, <=, expired(&c) + 1);
 	if (!self->hv)
 		ASSERT_COUNT(c.useless, >=, HALTS / 2);
+}
+
+/* What the trace tells, as words "from>to:reason". */
+struct traced {
+	char words[4096];
+	size_t len;
+	char state[16];
+	bool disordered;
+};
+
+static bool trace_prepare(void)
+{
+	if (!trace_create())
+		return false;
+
+	trace_write("tracing_on", "0");
+	trace_write("events/kvm/kvm_lapic_timer/enable", "1");
+	return true;
+}
+
+static void trace_clear(void)
+{
+	char path[128];
+
+	trace_path(path, sizeof(path), "trace");
+	close(open(path, O_WRONLY | O_TRUNC));
+}
+
+/* One after the other; an armed timer is due later, one that is over was due before. */
+static void trace_add(struct traced *t, const char *event)
+{
+	char from[16], to[16], reason[16];
+	unsigned long long deadline;
+	unsigned int vcpu;
+	long long left;
+	int nr;
+
+	nr = sscanf(event, "vcpu %u %15s -> %15s (%15[a-z-]) deadline %llu left %lld",
+		    &vcpu, from, to, reason, &deadline, &left);
+	TEST_ASSERT(nr == 6 && !vcpu, "Cannot make sense of '%s'", event);
+	/* One that hits another before it is traced is traced first. */
+	t->disordered |= t->len && !!strcmp(t->state, from);
+	TEST_ASSERT(strcmp(reason, "write") || (left > 0 && deadline), "Due before '%s'", event);
+	TEST_ASSERT(strncmp(reason, "due", 3) || left <= 0, "Not due at '%s'", event);
+
+	memcpy(t->state, to, sizeof(to));
+	t->len += snprintf(t->words + t->len, sizeof(t->words) - t->len, "%s>%s:%s ",
+			   from, to, reason);
+	TEST_ASSERT(t->len < sizeof(t->words), "More transitions than asked for");
+}
+
+static struct traced trace_read(void)
+{
+	static const char event[] = " kvm_lapic_timer: ";
+	struct traced t = {};
+	char line[512];
+	char *found;
+	FILE *f;
+
+	f = trace_open();
+	while (fgets(line, sizeof(line), f)) {
+		found = strstr(line, event);
+		if (found)
+			trace_add(&t, found + strlen(event));
+	}
+	fclose(f);
+	return t;
+}
+
+/* What fn does is just that; if not at once, for a disturbance, then soon. */
+static void rig_expect_trace(struct rig *rig, void (*fn)(struct timer *t), const char *pattern)
+{
+	struct traced traced;
+	regex_t regex;
+	bool found;
+	int try;
+
+	TEST_ASSERT(!regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB),
+		    "Not an expression: '%s'", pattern);
+	for (try = 1; try <= TRIES; try++) {
+		trace_clear();
+		/* What the host has to do after that is done by then. */
+		rig_do(rig, guest_warm_up);
+		trace_write("tracing_on", "1");
+		rig_do(rig, fn);
+		trace_write("tracing_on", "0");
+		traced = trace_read();
+		found = !traced.disordered && !regexec(&regex, traced.words, 0, NULL, 0);
+		if (found)
+			break;
+	}
+	regfree(&regex);
+	TEST_ASSERT(found, "Expected '%s', traced '%s'", pattern, traced.words);
+}
+
+/* What becomes of an armed timer when it fires, by how the guest waits. */
+static void rig_expect_fires(struct rig *rig, bool hv, const char *due)
+{
+	const char *armed = hv ? "guest" : "host";
+	char pattern[512];
+
+	rig->request->nr = rig->request->mode == PERIODIC ? 2 : 1;
+	rig->request->ns = 3 * MS;
+	if (rig->request->mode == PERIODIC)
+		snprintf(pattern, sizeof(pattern),
+			 "^idle>%s:write ((%s) idle>%s:period ){2}%s>idle:clear $",
+			 armed, due, armed, armed);
+	else
+		snprintf(pattern, sizeof(pattern), "^idle>%s:write (%s) $", armed, due);
+	rig_expect_trace(rig, guest_halts, pattern);
+}
+
+/* A while before it is due, which a guest that halts is woken from. */
+static void guest_arms_and_clears(struct timer *t)
+{
+	guest_arm(t, 20 * MS);
+	guest_linger();
+	guest_clear(t);
+}
+
+static void guest_arms_past(struct timer *t)
+{
+	guest_arm_at(t, 1);
+	guest_expect(t);
+}
+
+#define BY_HOST		"host>expired:due-host expired>idle:deliver"
+/* The poll takes it over from the host's timer, which may be faster. */
+#define BY_POLL		"(guest|host)>idle:due-poll"
+#define BY_EITHER	"(guest|host)>expired:due-host expired>idle:deliver"
+#define BY_POLL_OR_HOST	"(host>guest:poll )?(" BY_POLL "|" BY_EITHER ")"
+/* It sleeps, and is woken by something else. */
+#define WOKEN		"guest>host:block host>guest:unblock"
+
+TEST_F(lapic_timer_stats, trace_tells_each_transition)
+{
+	struct rig *rig = &self->rig;
+	bool hv = self->hv;
+
+	if (!trace_prepare())
+		SKIP(return, "takes tracefs at " TRACEFS);
+
+	rig_expect_fires(rig, hv, hv ? "guest>idle:due-poll" : BY_POLL_OR_HOST);
+
+	rig->request->halts = false;
+	rig_expect_fires(rig, hv, hv ? "guest>idle:due-guest" : BY_HOST);
+	rig_expect_trace(rig, guest_arms_and_clears,
+			 hv ? "^idle>guest:write guest>idle:clear $" :
+			      "^idle>host:write host>idle:clear $");
+
+	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, 0);
+	rig->request->halts = true;
+	rig_expect_fires(rig, hv, hv ? "guest>host:block " BY_HOST : BY_HOST);
+	rig_expect_trace(rig, guest_arms_and_clears,
+			 hv ? "^idle>guest:write " WOKEN " guest>idle:clear $" :
+			      "^idle>host:write host>idle:clear $");
+
+	if (variant->mode == DEADLINE)
+		rig_expect_trace(rig, guest_arms_past, "^[a-z]+>idle:past $");
+	trace_remove();
 }
 
 int main(int argc, char *argv[])
