@@ -23,7 +23,7 @@ export DEBVER KREL LAB
 
 help:
 	@echo 'make run             boot a Linux guest on this KVM in an emulator and print what halt polling does for it'
-	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -guest'
+	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -scaling, -guest'
 	@echo 'make check-debug     the own tests on a kernel with lockdep and KASAN, which is built first; LABS=quick for one lab'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
@@ -73,7 +73,7 @@ tap = @mkdir -p build/check && $(2) | tee build/check/$(1).tap
 check:
 	@rm -rf build/check
 	-@$(MAKE) -k check-build check-unit check-model check-series check-lab check-quick
-	-@$(MAKE) -k -j2 -Oline check-vmx check-svm check-guest
+	-@$(MAKE) -k -j2 -Oline check-vmx check-svm check-scaling check-guest
 	@tools/check/summary
 
 check-build: deps
@@ -102,7 +102,7 @@ check-lab: modules
 check-bench: deps
 	$(call tap,bench,tools/kvm/bench-test)
 
-check-quick check-vmx check-svm: modules selftests
+check-quick check-vmx check-svm check-scaling: modules selftests
 	@tools/check/check $(@:check-%=%)
 
 check-guest: modules
@@ -129,4 +129,4 @@ print-%:
 
 .PHONY: help deps series refresh modules install uninstall selftests run bench clean lint bisect-check oldest-check \
 	check check-build check-unit check-model check-series check-series-tools check-series-mails check-install \
-	check-bench check-lab check-quick check-vmx check-svm check-guest check-debug
+	check-bench check-lab check-quick check-vmx check-svm check-scaling check-guest check-debug

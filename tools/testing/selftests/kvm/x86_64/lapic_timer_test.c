@@ -9,337 +9,20 @@
  * interrupt is held against them, on three axes: the timer's mode (one-shot,
  * periodic, TSC deadline), how the guest waits (it spins, it halts and the host
  * polls, it halts and the host sleeps), and what happens to an armed timer: it
- * is rewritten, cleared, masked, switched to another mode, its TSC is moved or
- * scaled, it is saved and restored into another vCPU.  Races against wake-ups and
+ * is rewritten, cleared, masked, switched to another mode or pace, its TSC is moved
+ * or scaled, it is saved and restored into another vCPU, its APIC is disabled or
+ * reset.  Races against wake-ups and
  * migration from CPU to CPU are lapic_timer_stress_test's.
  *
  * A KVM that has statistics on its LAPIC timers is also tested for what they say:
  * which backend did the work, and how often the host's timer had to be programmed.
+ * Its trace has to tell each transition of them, and why.
  * It has to follow changes of the TSC, too, where others follow only sometimes.
  */
-#include <signal.h>
-#include <sys/time.h>
+#include <regex.h>
 
 #include "kvm_test_harness.h"
-#include "lapic_timer_util.h"
-
-/* Until an interrupt counts as lost. */
-#define BOUND_NS	(5000 * MS)
-/* A halt is polled for so long, where it is polled at all. */
-#define WINDOW_NS	(20 * MS)
-/* How long to look for interrupts that must not come. */
-#define LINGER_NS	(300 * US)
-
-#define KICK_VECTOR	0x40
-
-/* What the one vCPU of most tests is to do, and how. */
-static struct {
-	void (*fn)(struct timer *t);
-	enum timer_mode mode;
-	bool halts;
-	uint64_t kicked;
-	/* Arguments and results of some. */
-	uint64_t nr;
-	uint64_t ns;
-	uint64_t step_ns;
-} request;
-
-/* What the guest asks of the host by GUEST_SYNC(). */
-enum stage {
-	/* It has done what it was told. */
-	STAGE_DONE,
-	/* To be woken in a while by something that is no timer. */
-	STAGE_KICK,
-	/* The host's turn, while the timer runs. */
-	STAGE_HOST,
-	/* Not asked for: time is up. */
-	STAGE_INTERRUPTED,
-};
-
-static void guest_kick_handler(struct ex_regs *regs)
-{
-	WRITE_ONCE(request.kicked, 1);
-	guest_end_irq(regs);
-}
-
-static void guest_wait(void)
-{
-	if (request.halts)
-		guest_halt();
-	else
-		guest_spin_once();
-}
-
-/* Waits for nothing to happen, halted if that is how this guest waits. */
-static void guest_linger(void)
-{
-	if (!request.halts) {
-		guest_spin(LINGER_NS);
-		return;
-	}
-
-	request.kicked = 0;
-	GUEST_SYNC(STAGE_KICK);
-	while (!READ_ONCE(request.kicked))
-		guest_halt();
-}
-
-static void guest_wait_fired(struct timer *t, uint64_t times)
-{
-	uint64_t nr = t->fired + times;
-
-	while (READ_ONCE(t->deadline) && READ_ONCE(t->fired) < nr)
-		guest_wait();
-	/* More than that only if it goes on and on. */
-	GUEST_ASSERT(t->fired == nr || (t->fired > nr && t->deadline));
-}
-
-/* An armed timer fires once, or on and on; leaves it cleared. */
-static void guest_expect(struct timer *t)
-{
-	if (t->mode != PERIODIC) {
-		guest_wait_fired(t, 1);
-		GUEST_ASSERT_EQ(t->deadline, 0);
-		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
-	} else {
-		guest_wait_fired(t, 3);
-		guest_clear(t);
-	}
-}
-
-static void guest_code(void)
-{
-	struct timer *t = &timers[0];
-
-	guest_init(t, 0, request.mode);
-
-	for (;;) {
-		GUEST_SYNC(STAGE_DONE);
-		request.fn(t);
-	}
-}
-
-static const struct {
-	const char *name;
-	const char *value;
-} params[] = {
-	{ "halt_poll_governor", "static" },
-	{ "halt_poll_ns_grow_start", "20000000" },
-	{ "lapic_timer_lazy", "Y" },
-	{ "lapic_timer_poll", "Y" },
-};
-
-static char param_saved[ARRAY_SIZE(params)][32];
-static bool param_known[ARRAY_SIZE(params)];
-
-static void set_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (param_known[i])
-			kvm_param_write(params[i].name, params[i].value);
-}
-
-static void save_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++) {
-		param_known[i] = kvm_has_param(params[i].name);
-		if (param_known[i])
-			kvm_param_read(params[i].name, param_saved[i],
-				       sizeof(param_saved[i]));
-	}
-}
-
-static void restore_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (param_known[i])
-			__kvm_param_write(params[i].name, param_saved[i]);
-}
-
-/* A VM with its one vCPU, which runs in this thread. */
-struct rig {
-	struct kvm_vm *vm;
-	struct kvm_vcpu *vcpu;
-	struct vcpu_stats stats;
-	typeof(request) *request;
-	uint64_t poll_ns;
-};
-
-static struct kvm_run *alarmed;
-
-/* Before KVM_RUN or in it: either way it returns. */
-static void on_alarm(int nr)
-{
-	if (alarmed)
-		WRITE_ONCE(alarmed->immediate_exit, 1);
-}
-
-static void set_alarm(uint64_t ns)
-{
-	struct itimerval it = {
-		.it_value.tv_sec = ns / NSEC_PER_SEC,
-		.it_value.tv_usec = ns % NSEC_PER_SEC / 1000,
-	};
-
-	TEST_ASSERT(!setitimer(ITIMER_REAL, &it, NULL), "setitimer() failed");
-}
-
-static enum stage rig_stage(struct rig *rig)
-{
-	struct ucall uc;
-
-	switch (get_ucall(rig->vcpu, &uc)) {
-	case UCALL_SYNC:
-		return uc.args[1];
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit: %s",
-			  exit_reason_str(rig->vcpu->run->exit_reason));
-	}
-
-	return STAGE_DONE;
-}
-
-/* Runs the vCPU until it asks for something, and for so long at most. */
-static enum stage rig_run_for(struct rig *rig, uint64_t ns)
-{
-	int r;
-
-	alarmed = rig->vcpu->run;
-	alarmed->immediate_exit = 0;
-	set_alarm(ns);
-	r = __vcpu_run(rig->vcpu);
-	TEST_ASSERT(!r || errno == EINTR, "KVM_RUN failed, errno: %d (%s)",
-		    errno, strerror(errno));
-	set_alarm(0);
-	alarmed = NULL;
-	rig->vcpu->run->immediate_exit = 0;
-
-	return r ? STAGE_INTERRUPTED : rig_stage(rig);
-}
-
-static void rig_kick(struct rig *rig)
-{
-	struct kvm_msi msi = {
-		.address_lo = APIC_DEFAULT_GPA,
-		.data = KICK_VECTOR,
-	};
-
-	TEST_ASSERT(__vm_ioctl(rig->vm, KVM_SIGNAL_MSI, &msi) > 0,
-		    "KVM_SIGNAL_MSI failed, errno: %d (%s)", errno, strerror(errno));
-}
-
-static void rig_report(struct rig *rig)
-{
-	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
-
-	TEST_FAIL("The timer was lost: armed %lu times, fired %lu, now due at %lu",
-		  t->armed, t->fired, t->deadline);
-}
-
-/* Until it is the host's turn, or the guest is done. */
-static enum stage rig_run(struct rig *rig)
-{
-	enum stage stage = rig_run_for(rig, BOUND_NS);
-
-	while (stage == STAGE_KICK) {
-		stage = rig_run_for(rig, LINGER_NS);
-		if (stage == STAGE_INTERRUPTED) {
-			rig_kick(rig);
-			stage = rig_run_for(rig, BOUND_NS);
-		}
-	}
-	if (stage == STAGE_INTERRUPTED)
-		rig_report(rig);
-	return stage;
-}
-
-static void rig_start(struct rig *rig, void (*fn)(struct timer *t))
-{
-	rig->request->fn = fn;
-}
-
-static void rig_finish(struct rig *rig)
-{
-	TEST_ASSERT_EQ(rig_run(rig), STAGE_DONE);
-}
-
-static void rig_do(struct rig *rig, void (*fn)(struct timer *t))
-{
-	rig_start(rig, fn);
-	rig_finish(rig);
-}
-
-/* The guest is to be found waiting for its timer. */
-static void rig_run_until_armed(struct rig *rig)
-{
-	TEST_ASSERT_EQ(rig_run(rig), STAGE_HOST);
-	TEST_ASSERT_EQ(rig_run_for(rig, 1 * MS), STAGE_INTERRUPTED);
-}
-
-static void rig_vcpu_init(struct rig *rig)
-{
-	vcpu_set_tsc_deadline(rig->vcpu);
-	if (kvm_cpu_has(X86_FEATURE_TSC_ADJUST))
-		vcpu_set_cpuid_feature(rig->vcpu, X86_FEATURE_TSC_ADJUST);
-	vcpu_stats_open(&rig->stats, rig->vcpu);
-	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, rig->poll_ns);
-}
-
-/* A halt that opens the window, where that is up to KVM. */
-static void guest_warm_up(struct timer *t)
-{
-	guest_arm(t, 1 * MS);
-	guest_expect(t);
-}
-
-static void rig_create(struct rig *rig, enum timer_mode mode, bool halts,
-		       uint64_t poll_ns)
-{
-	struct sigaction action = { .sa_handler = on_alarm };
-
-	sigaction(SIGALRM, &action, NULL);
-	set_params();
-	kvm_pin_this_task_to_pcpu(host_cpu(0));
-
-	rig->poll_ns = poll_ns;
-	rig->vm = vm_create_with_one_vcpu(&rig->vcpu, guest_code);
-	rig_vcpu_init(rig);
-	vm_install_exception_handler(rig->vm, TIMER_VECTOR, guest_timer_handler);
-	vm_install_exception_handler(rig->vm, KICK_VECTOR, guest_kick_handler);
-
-	rig->request = addr_gva2hva(rig->vm, (vm_vaddr_t)&request);
-	rig->request->mode = mode;
-	rig->request->halts = halts;
-	rig_finish(rig);
-	rig_do(rig, guest_warm_up);
-}
-
-static void rig_destroy(struct rig *rig)
-{
-	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
-
-	if (t->phantoms)
-		ksft_print_msg("%lu interrupts were delivered again\n", t->phantoms);
-	vcpu_stats_close(&rig->stats);
-	kvm_vm_free(rig->vm);
-}
-
-/* Does this KVM tell what its timers do? */
-static bool rig_has_stats(struct rig *rig)
-{
-	uint64_t val;
-
-	return __vcpu_stat(&rig->stats, "lapic_timer_hv_arms", &val, 1);
-}
+#include "lapic_timer_rig.h"
 
 FIXTURE(lapic_timer) {
 	struct rig rig;
@@ -901,6 +584,175 @@ TEST_F(lapic_timer, tsc_scaled)
 	rig_do(rig, guest_fires);
 }
 
+/* The divider at first, and what it is changed to. */
+#define NR_SHIFTS	3
+
+/* TDCR, by the power of two that it divides by. */
+static void guest_set_divider(unsigned int shift)
+{
+	static const uint32_t tdcr[] = { TDCR_DIVIDE_1, 0x0, 0x1, 0x2, 0x3, 0x8, 0x9, 0xa };
+
+	x2apic_write_reg(APIC_TDCR, tdcr[shift]);
+}
+
+/* While it counts down, TMCCT does so at the divider's pace. */
+static void guest_check_pace(struct timer *t, unsigned int shift)
+{
+	uint64_t start, from, to, end, ns, fired = t->fired;
+	uint32_t count, left;
+
+	start = rdtsc();
+	count = x2apic_read_reg(APIC_TMCCT);
+	from = rdtsc();
+	guest_spin_until(from + ns_to_guest_tsc(300 * US));
+	to = rdtsc();
+	left = x2apic_read_reg(APIC_TMCCT);
+	end = rdtsc();
+
+	/* If that took long, it is over, or another period's. */
+	if (!left || left > count || t->fired != fired)
+		return;
+	ns = (uint64_t)(count - left) << shift;
+
+	/* A count is as long as its divider. */
+	GUEST_ASSERT(guest_least(ns - min_t(uint64_t, ns, 1 << shift)) <= end - start);
+	GUEST_ASSERT(guest_most(ns + (1 << shift)) >= to - from);
+}
+
+/*
+ * What is left of the count goes on, at the new pace.  Returns when it is over at the
+ * latest, or 0 when there was nothing much left; nor is there if a period has begun.
+ */
+static uint64_t guest_redivide(struct timer *t, uint32_t count, unsigned int shift)
+{
+	uint32_t before = x2apic_read_reg(APIC_TMCCT), left;
+	uint64_t tsc;
+
+	/* It may come before the books are right again. */
+	if (before < count / 8)
+		return 0;
+
+	guest_set_divider(shift);
+	tsc = rdtsc();
+	left = x2apic_read_reg(APIC_TMCCT);
+	GUEST_ASSERT(left <= before || t->mode == PERIODIC);
+	if (left < count / 8 || left > before)
+		return 0;
+
+	t->deadline = tsc + guest_least((uint64_t)left << shift);
+	t->period = t->mode == PERIODIC ? guest_least((uint64_t)count << shift) : 0;
+	return rdtsc() + guest_most((uint64_t)(left + 1) << shift);
+}
+
+/*
+ * Counts 10 ms down, and changes the pace now and then.  Returns how late the last
+ * interrupt is, of three in periodic mode; UINT64_MAX if it cannot say.
+ */
+static uint64_t guest_redivided(struct timer *t, const unsigned int *shifts)
+{
+	uint32_t count = (10 * MS) >> shifts[0];
+	uint64_t end = 0, fired = t->fired, now;
+	int i, times = 1;
+
+	guest_set_divider(shifts[0]);
+	guest_book(t, rdtsc() + guest_least(10 * MS),
+		   t->mode == PERIODIC ? guest_least(10 * MS) : 0);
+	x2apic_write_reg(APIC_TMICT, count);
+	guest_check_pace(t, shifts[0]);
+
+	for (i = 1; i < NR_SHIFTS; i++) {
+		guest_spin(1 * MS);
+		end = guest_redivide(t, count, shifts[i]);
+		if (!end)
+			break;
+		guest_check_pace(t, shifts[i]);
+	}
+
+	if (!end || t->fired != fired) {
+		guest_clear(t);
+		guest_spin(10 * US);
+		return UINT64_MAX;
+	}
+
+	if (t->mode == PERIODIC) {
+		times = 3;
+		end += 2 * guest_most((uint64_t)count << shifts[i - 1]);
+	}
+	guest_wait_fired(t, times);
+	now = rdtsc();
+	guest_clear(t);
+	return now - min(now, end);
+}
+
+/*
+ * Whatever it is changed to and how often, the interrupt comes when the count is
+ * over: never before it, and right after it, unless something is in the way.
+ */
+static void guest_divides(struct timer *t)
+{
+	static const unsigned int shifts[][NR_SHIFTS] = {
+		{ 0, 2, 2 }, { 3, 3, 1 }, { 1, 3, 0 }, { 2, 4, 1 },
+	};
+	int i, try;
+
+	for (i = 0; i < ARRAY_SIZE(shifts); i++) {
+		for (try = 1; guest_redivided(t, shifts[i]) > ns_to_guest_tsc(3 * MS); try++)
+			GUEST_ASSERT(try < 30);
+	}
+	guest_linger();
+
+	/* The next one starts at the pace that it finds. */
+	guest_set_divider(0);
+	guest_arm(t, 200 * US);
+	guest_expect(t);
+	guest_linger();
+}
+
+/* The deadline has nothing to do with it. */
+static void guest_divides_nothing(struct timer *t)
+{
+	int shift;
+
+	for (shift = 7; shift >= 0; shift--) {
+		guest_arm(t, 300 * US);
+		guest_set_divider(shift);
+		guest_expect(t);
+		guest_set_divider(7 - shift);
+		guest_linger();
+	}
+	guest_set_divider(0);
+}
+
+TEST_F(lapic_timer, divider_changed)
+{
+	rig_do(&self->rig, variant->mode == DEADLINE ? guest_divides_nothing : guest_divides);
+}
+
+/* A count that is over does not come again at another pace. */
+static void guest_divides_late(struct timer *t)
+{
+	int shift;
+
+	for (shift = 7; shift >= 0; shift--) {
+		guest_arm(t, 100 * US);
+		guest_expect(t);
+		guest_set_divider(shift);
+		GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMCCT), 0);
+		guest_linger();
+	}
+	guest_set_divider(0);
+}
+
+TEST_F(lapic_timer, divider_changed_after)
+{
+	if (variant->mode != ONESHOT)
+		SKIP(return, "takes a one-shot timer");
+	if (!rig_has_stats(&self->rig))
+		SKIP(return, "This KVM fires again");
+
+	rig_do(&self->rig, guest_divides_late);
+}
+
 /* Armed in xAPIC mode, and then the APIC is switched to x2APIC mode. */
 static void guest_apic_modes(struct timer *t)
 {
@@ -932,6 +784,239 @@ TEST_F(lapic_timer, apic_mode_switched)
 
 	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
 	rig_do(rig, guest_apic_modes);
+}
+
+/* Masked for good once the APIC is off, as it is to stay when it is on again. */
+static void guest_assert_masked(struct timer *t)
+{
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_LVTT),
+			lvt_modes[t->mode] | APIC_LVT_MASKED | t->vector);
+}
+
+/* By software, and then on again: no interrupt comes that LVTT did not ask for anew. */
+static void guest_apic_software_off(struct timer *t)
+{
+	uint64_t spiv = x2apic_read_reg(APIC_SPIV);
+	bool was;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		guest_arm(t, 1 * MS);
+		guest_spin(i % 2 ? 10 * US : 500 * US);
+
+		was = guest_book(t, 0, 0);
+		x2apic_write_reg(APIC_SPIV, spiv & ~APIC_SPIV_APIC_ENABLED);
+		guest_book_stale(t, was);
+		guest_assert_masked(t);
+		x2apic_write_reg(APIC_LVTT, lvt_modes[t->mode] | t->vector);
+		guest_assert_masked(t);
+		guest_spin(3 * MS);
+
+		x2apic_write_reg(APIC_SPIV, spiv);
+		guest_assert_masked(t);
+		guest_linger();
+		guest_unmask(t);
+
+		guest_arm(t, 200 * US);
+		guest_expect(t);
+		guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, apic_software_disabled)
+{
+	rig_do(&self->rig, guest_apic_software_off);
+}
+
+/*
+ * Off altogether.  What its registers have when it is on again is not asked here, but
+ * that a timer which expired meanwhile is none of its interrupts; request.nr: or may be,
+ * as where it is masked.
+ */
+static void guest_apic_off(struct timer *t)
+{
+	uint64_t deadline;
+	bool late;
+	int i;
+
+	for (i = 0; i < 4; i++) {
+		guest_arm(t, 1 * MS);
+		guest_spin(i % 2 ? 10 * US : 500 * US);
+
+		deadline = t->deadline;
+		guest_book(t, 0, 0);
+		apic_disable();
+		late = rdtsc() >= deadline;
+		t->stale = late;
+		GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+		guest_spin(3 * MS);
+
+		xapic_enable();
+		x2apic_enable();
+		guest_timer_write(t, 0);
+		/* The period that it was on again for may have ended. */
+		if (t->mode == PERIODIC || request.nr)
+			t->stale = 1;
+		else if (!late)
+			GUEST_ASSERT(!guest_apic_bit(APIC_IRR, t->vector));
+		guest_linger();
+		guest_book(t, 0, 0);
+
+		guest_init(t, 0, t->mode);
+		guest_arm(t, 200 * US);
+		guest_expect(t);
+		guest_linger();
+	}
+}
+
+TEST_F(lapic_timer, apic_disabled)
+{
+	struct rig *rig = &self->rig;
+
+	virt_pg_map(rig->vm, APIC_DEFAULT_GPA, APIC_DEFAULT_GPA);
+	rig->request->nr = !rig_has_stats(rig);
+	rig_do(rig, guest_apic_off);
+}
+
+static void guest_send_init(void)
+{
+	wrmsr(APIC_BASE_MSR + (APIC_ICR >> 4),
+	      x2apic_read_reg(APIC_ID) << 32 | APIC_INT_ASSERT | APIC_DM_INIT);
+}
+
+static uint32_t lapic_reg(const struct kvm_lapic_state *lapic, unsigned int reg)
+{
+	return *(uint32_t *)&lapic->regs[reg];
+}
+
+/* Waits for its timer, and is reset. */
+static void guest_waits_for_init(struct timer *t)
+{
+	guest_arm(t, request.ns);
+	GUEST_SYNC(STAGE_HOST);
+	if (request.nr)
+		guest_send_init();
+	for (;;)
+		guest_wait();
+}
+
+/* All is as it was before, but the APIC, and nothing comes of the timer. */
+static void guest_after_init(struct timer *t)
+{
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_LVTT), APIC_LVT_MASKED);
+	guest_book(t, 0, 0);
+	guest_init(t, 0, t->mode);
+	guest_linger();
+	/* If it still ran, it would fire by then. */
+	guest_spin(request.ns);
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMICT), 0);
+	GUEST_ASSERT_EQ(x2apic_read_reg(APIC_TMCCT), 0);
+	GUEST_ASSERT_EQ(rdmsr(MSR_IA32_TSC_DEADLINE), 0);
+
+	guest_arm(t, 200 * US);
+	guest_expect(t);
+	guest_linger();
+}
+
+static bool rig_waits_for_sipi(struct rig *rig)
+{
+	struct kvm_mp_state mp_state;
+
+	vcpu_mp_state_get(rig->vcpu, &mp_state);
+	return mp_state.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+}
+
+static void rig_assert_reset(struct rig *rig)
+{
+	struct kvm_lapic_state lapic;
+	uint64_t deadline;
+
+	TEST_ASSERT(rig_waits_for_sipi(rig), "It was not reset");
+	rig_get_lapic(rig, &lapic, &deadline);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_LVTT), APIC_LVT_MASKED);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_TMICT), 0);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_TMCCT), 0);
+	TEST_ASSERT_EQ(lapic_reg(&lapic, APIC_IRR + TIMER_VECTOR / 32 * 0x10), 0);
+	TEST_ASSERT_EQ(deadline, 0);
+}
+
+/* Who goes on as before the INIT, starts at a place where its stack does not matter. */
+static void rig_load_state(struct rig *rig, struct kvm_x86_state *state)
+{
+	state->regs.rip = (uint64_t)guest_loop;
+	state->regs.rsp = (state->regs.rsp & ~0xfull) - sizeof(uint64_t);
+	vcpu_load_state(rig->vcpu, state);
+	kvm_x86_state_cleanup(state);
+	rig_finish(rig);
+}
+
+/*
+ * An INIT that the host sends, or the guest itself; the SIPI never comes, not until
+ * the timer would have fired, or not before.
+ */
+static void rig_reset(struct rig *rig, bool itself, uint64_t ns)
+{
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+	struct kvm_x86_state *state = vcpu_save_state(rig->vcpu);
+	uint64_t fired = t->fired;
+	int i;
+
+	rig->request->nr = itself;
+	rig->request->ns = 50 * MS;
+	rig_start(rig, guest_waits_for_init);
+	TEST_ASSERT_EQ(rig_run(rig), STAGE_HOST);
+	if (!itself) {
+		TEST_ASSERT_EQ(rig_run_for(rig, 1 * MS), STAGE_INTERRUPTED);
+		rig_send_msi(rig, APIC_DM_INIT);
+	}
+	/* It may take longer until it gets to send it. */
+	for (i = 0; i < 10 && (!i || !rig_waits_for_sipi(rig)); i++)
+		TEST_ASSERT_EQ(rig_run_for(rig, ns), STAGE_INTERRUPTED);
+	TEST_ASSERT_EQ(t->fired, fired);
+	rig_assert_reset(rig);
+
+	rig_load_state(rig, state);
+	rig_do(rig, guest_after_init);
+}
+
+TEST_F(lapic_timer, reset_by_init)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		rig_reset(&self->rig, i % 2, i < 2 ? 70 * MS : 2 * MS);
+}
+
+static void rig_set_mp_state(struct rig *rig, uint32_t mp_state)
+{
+	struct kvm_mp_state state = { .mp_state = mp_state };
+
+	vcpu_mp_state_set(rig->vcpu, &state);
+}
+
+/*
+ * User space says that the vCPU waits for a SIPI.  That is no reset: the timer goes on,
+ * and its interrupt is there when the vCPU runs again.
+ */
+TEST_F(lapic_timer, waits_for_sipi)
+{
+	struct rig *rig = &self->rig;
+	struct timer *t = addr_gva2hva(rig->vm, (vm_vaddr_t)&timers[0]);
+	uint64_t fired;
+	int i;
+
+	rig->request->nr = 4;
+	rig->request->ns = 20 * MS;
+	rig_start(rig, guest_migrates);
+	for (i = 0; i < rig->request->nr; i++) {
+		rig_run_until_armed(rig);
+		fired = t->fired;
+		rig_set_mp_state(rig, KVM_MP_STATE_INIT_RECEIVED);
+		TEST_ASSERT_EQ(rig_run_for(rig, i % 2 ? 40 * MS : 5 * MS), STAGE_INTERRUPTED);
+		TEST_ASSERT_EQ(t->fired, fired);
+		rig_set_mp_state(rig, KVM_MP_STATE_RUNNABLE);
+	}
+	rig_finish(rig);
 }
 
 /* What KVM says of its timers. */
@@ -1323,15 +1408,169 @@ TEST_F(lapic_timer_stats, useless_firing_wakes_nobody)
 		ASSERT_COUNT(c.useless, >=, HALTS / 2);
 }
 
+/* What the trace tells, as words "from>to:reason". */
+struct traced {
+	char words[4096];
+	size_t len;
+	char state[16];
+	bool disordered;
+};
+
+static bool trace_prepare(void)
+{
+	if (!trace_create())
+		return false;
+
+	trace_write("tracing_on", "0");
+	trace_write("events/kvm/kvm_lapic_timer/enable", "1");
+	return true;
+}
+
+static void trace_clear(void)
+{
+	char path[128];
+
+	trace_path(path, sizeof(path), "trace");
+	close(open(path, O_WRONLY | O_TRUNC));
+}
+
+/* One after the other; an armed timer is due later, one that is over was due before. */
+static void trace_add(struct traced *t, const char *event)
+{
+	char from[16], to[16], reason[16];
+	unsigned long long deadline;
+	unsigned int vcpu;
+	long long left;
+	int nr;
+
+	nr = sscanf(event, "vcpu %u %15s -> %15s (%15[a-z-]) deadline %llu left %lld",
+		    &vcpu, from, to, reason, &deadline, &left);
+	TEST_ASSERT(nr == 6 && !vcpu, "Cannot make sense of '%s'", event);
+	/* One that hits another before it is traced is traced first. */
+	t->disordered |= t->len && !!strcmp(t->state, from);
+	TEST_ASSERT(strcmp(reason, "write") || (left > 0 && deadline), "Due before '%s'", event);
+	TEST_ASSERT(strncmp(reason, "due", 3) || left <= 0, "Not due at '%s'", event);
+
+	memcpy(t->state, to, sizeof(to));
+	t->len += snprintf(t->words + t->len, sizeof(t->words) - t->len, "%s>%s:%s ",
+			   from, to, reason);
+	TEST_ASSERT(t->len < sizeof(t->words), "More transitions than asked for");
+}
+
+static struct traced trace_read(void)
+{
+	static const char event[] = " kvm_lapic_timer: ";
+	struct traced t = {};
+	char line[512];
+	char *found;
+	FILE *f;
+
+	f = trace_open();
+	while (fgets(line, sizeof(line), f)) {
+		found = strstr(line, event);
+		if (found)
+			trace_add(&t, found + strlen(event));
+	}
+	fclose(f);
+	return t;
+}
+
+/* What fn does is just that; if not at once, for a disturbance, then soon. */
+static void rig_expect_trace(struct rig *rig, void (*fn)(struct timer *t), const char *pattern)
+{
+	struct traced traced;
+	regex_t regex;
+	bool found;
+	int try;
+
+	TEST_ASSERT(!regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB),
+		    "Not an expression: '%s'", pattern);
+	for (try = 1; try <= TRIES; try++) {
+		trace_clear();
+		/* What the host has to do after that is done by then. */
+		rig_do(rig, guest_warm_up);
+		trace_write("tracing_on", "1");
+		rig_do(rig, fn);
+		trace_write("tracing_on", "0");
+		traced = trace_read();
+		found = !traced.disordered && !regexec(&regex, traced.words, 0, NULL, 0);
+		if (found)
+			break;
+	}
+	regfree(&regex);
+	TEST_ASSERT(found, "Expected '%s', traced '%s'", pattern, traced.words);
+}
+
+/* What becomes of an armed timer when it fires, by how the guest waits. */
+static void rig_expect_fires(struct rig *rig, bool hv, const char *due)
+{
+	const char *armed = hv ? "guest" : "host";
+	char pattern[512];
+
+	rig->request->nr = rig->request->mode == PERIODIC ? 2 : 1;
+	rig->request->ns = 3 * MS;
+	if (rig->request->mode == PERIODIC)
+		snprintf(pattern, sizeof(pattern),
+			 "^idle>%s:write ((%s) idle>%s:period ){2}%s>idle:clear $",
+			 armed, due, armed, armed);
+	else
+		snprintf(pattern, sizeof(pattern), "^idle>%s:write (%s) $", armed, due);
+	rig_expect_trace(rig, guest_halts, pattern);
+}
+
+/* A while before it is due, which a guest that halts is woken from. */
+static void guest_arms_and_clears(struct timer *t)
+{
+	guest_arm(t, 20 * MS);
+	guest_linger();
+	guest_clear(t);
+}
+
+static void guest_arms_past(struct timer *t)
+{
+	guest_arm_at(t, 1);
+	guest_expect(t);
+}
+
+#define BY_HOST		"host>expired:due-host expired>idle:deliver"
+/* The poll takes it over from the host's timer, which may be faster. */
+#define BY_POLL		"(guest|host)>idle:due-poll"
+#define BY_EITHER	"(guest|host)>expired:due-host expired>idle:deliver"
+#define BY_POLL_OR_HOST	"(host>guest:poll )?(" BY_POLL "|" BY_EITHER ")"
+/* It sleeps, and is woken by something else. */
+#define WOKEN		"guest>host:block host>guest:unblock"
+
+TEST_F(lapic_timer_stats, trace_tells_each_transition)
+{
+	struct rig *rig = &self->rig;
+	bool hv = self->hv;
+
+	if (!trace_prepare())
+		SKIP(return, "takes tracefs at " TRACEFS);
+
+	rig_expect_fires(rig, hv, hv ? "guest>idle:due-poll" : BY_POLL_OR_HOST);
+
+	rig->request->halts = false;
+	rig_expect_fires(rig, hv, hv ? "guest>idle:due-guest" : BY_HOST);
+	rig_expect_trace(rig, guest_arms_and_clears,
+			 hv ? "^idle>guest:write guest>idle:clear $" :
+			      "^idle>host:write host>idle:clear $");
+
+	vm_enable_cap(rig->vm, KVM_CAP_HALT_POLL, 0);
+	rig->request->halts = true;
+	rig_expect_fires(rig, hv, hv ? "guest>host:block " BY_HOST : BY_HOST);
+	rig_expect_trace(rig, guest_arms_and_clears,
+			 hv ? "^idle>guest:write " WOKEN " guest>idle:clear $" :
+			      "^idle>host:write host>idle:clear $");
+
+	if (variant->mode == DEADLINE)
+		rig_expect_trace(rig, guest_arms_past, "^[a-z]+>idle:past $");
+	trace_remove();
+}
+
 int main(int argc, char *argv[])
 {
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_SIGNAL_MSI));
-	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
-
-	save_params();
-	/* The harness does not return. */
-	atexit(restore_params);
+	rig_require();
 
 	return test_harness_run(argc, argv);
 }

@@ -141,19 +141,36 @@ static inline void guest_arm_at(struct timer *t, uint64_t deadline)
 
 /*
  * The counter's clock is the host's, which is not exactly that of the TSC: the
- * books allow for 0.1 % and a microsecond.
+ * books allow for 0.1 % and a microsecond.  So many ticks it takes at least,
  */
-static inline void guest_arm_count(struct timer *t, uint32_t count)
+static inline uint64_t guest_least(uint64_t ns)
+{
+	uint64_t ticks = ns_to_guest_tsc(ns - ns / 1000);
+
+	return ticks - min_t(uint64_t, ticks, ns_to_guest_tsc(1 * US));
+}
+
+/* and so many at most. */
+static inline uint64_t guest_most(uint64_t ns)
+{
+	return ns_to_guest_tsc(ns + ns / 1000 + 1 * US);
+}
+
+static inline void guest_arm_count_from(struct timer *t, uint32_t count, uint64_t now)
 {
 	uint64_t ticks = ns_to_guest_tsc(count - count / 1000);
-	uint64_t slack = ns_to_guest_tsc(1 * US);
 	bool was;
 
 	/* A period may be less than a tick. */
-	was = guest_book(t, rdtsc() + ticks - min_t(uint64_t, ticks, slack),
+	was = guest_book(t, now + guest_least(count),
 			 t->mode == PERIODIC ? max_t(uint64_t, ticks, 1) : 0);
 	x2apic_write_reg(APIC_TMICT, count);
 	guest_book_stale(t, was);
+}
+
+static inline void guest_arm_count(struct timer *t, uint32_t count)
+{
+	guest_arm_count_from(t, count, rdtsc());
 }
 
 static inline void guest_arm(struct timer *t, uint64_t ns)
