@@ -26,6 +26,7 @@ help:
 	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -scaling, -guest'
 	@echo 'make check-debug     the own tests on a kernel with lockdep and KASAN, which is built first; LABS=quick for one lab'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
+	@echo 'make bench-guests    real guests with more vCPUs than CPUs: how much they get done, stock and series (ROUNDS=3)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
 	@echo 'make refresh         write commits edited in build/linux back into patches/6.12 and the files here'
 	@echo 'make modules         kvm.ko, kvm-intel.ko, kvm-amd.ko in build/modules (KREL=release for another kernel)'
@@ -66,6 +67,9 @@ run: modules
 
 bench: modules selftests
 	@tools/kvm/bench
+
+bench-guests: modules
+	@tools/kvm/loads $(ROUNDS)
 
 # Each check leaves its KTAP in build/check; tools/check/summary counts them all and prints the closing line.
 tap = @mkdir -p build/check && $(2) | tee build/check/$(1).tap
@@ -127,6 +131,6 @@ clean:
 print-%:
 	@echo '$($*)'
 
-.PHONY: help deps series refresh modules install uninstall selftests run bench clean lint bisect-check oldest-check \
+.PHONY: help deps series refresh modules install uninstall selftests run bench bench-guests clean lint bisect-check oldest-check \
 	check check-build check-unit check-model check-series check-series-tools check-series-mails check-install \
 	check-bench check-lab check-quick check-vmx check-svm check-scaling check-guest check-debug

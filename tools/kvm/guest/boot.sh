@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 #
 # A Linux guest inside a lab, for scripts that run there: boot_guest MODULES VCPUS [PARAMETER]...
-# boots it, each vCPU pinned to a CPU, and it then obeys descriptor 3 and answers on 4,
-# see init; expect WORD SECONDS waits for an answer; stop_guest ends it.
+# boots it, each vCPU pinned to a CPU unless $float is set, and it then obeys descriptor
+# 3 and answers on 4, see init; expect WORD SECONDS waits for an answer; stop_guest ends
+# it.  $cpu is the model of CPU that it sees.
 
 # The guest stays with HLT and the TSC-deadline timer; the rest is haste.
 readonly CMDLINE="console=ttyS0 quiet idle=halt cpuidle.off=1 mitigations=off \
@@ -13,6 +14,7 @@ initcall_blacklist=jent_mod_init,load_system_certificate_list"
 readonly BOOT_S=30
 
 qemu=
+cpu=host float=
 exec 5>&1	# for what must be seen even when the answer is not wanted
 
 say() {
@@ -56,13 +58,14 @@ boot_guest() {
 	rm -f to from
 	mkfifo to from
 	: >guest.log
-	qemu-system-x86_64 -name guest,debug-threads=on -machine pc,accel=kvm,smm=off -cpu host \
+	qemu-system-x86_64 -name guest,debug-threads=on -machine pc,accel=kvm,smm=off -cpu "$cpu" \
 		-smp "$2" -m 128 -nodefaults -display none -no-reboot -serial stdio \
 		-kernel /guest/vmlinuz -initrd guest.cpio -append "$CMDLINE ${*:3}" <to >from 2>&1 &
 	qemu=$!
 	exec 3>to 4<from
 	expect ready "$BOOT_S" || fail "the guest on $1's modules did not boot"
 	say "the guest is up:$answer"
+	[ -z "$float" ] || return 0
 
 	# A vCPU that wanders between CPUs measures the scheduler.
 	for task in /proc/"$qemu"/task/*; do

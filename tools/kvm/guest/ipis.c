@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * ipis ROUNDS
+ * ipis MSms
  *
  * A thread on each CPU: all of them change the protection of a page that the others
- * have in their TLBs, and ask for memory barriers on all CPUs, ROUNDS times each. Each
- * of these is an IPI to the others, and an answer waited for.
+ * have in their TLBs, and ask for memory barriers on all CPUs, ROUNDS times each, or
+ * for MS milliseconds. Each of these is an IPI to the others, and an answer waited for.
+ * Prints how many rounds it were in all.
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE	4096
 
-static int rounds;
+static long rounds;
+static double end;
 static char *pages;
 
 static int die(const char *what)
@@ -27,19 +33,28 @@ static int die(const char *what)
 	exit(1);
 }
 
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
 static void *thread(void *arg)
 {
 	long nr = (long)arg;
 	char *page = pages + nr * PAGE;
 	cpu_set_t set;
-	int i, j;
+	long i;
+	int j;
 
 	CPU_ZERO(&set);
 	CPU_SET(nr, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
 		die("sched_setaffinity");
 
-	for (i = 0; i < rounds; i++) {
+	for (i = 0; i < rounds && (!end || now() < end); i++) {
 		for (j = 0; j < sysconf(_SC_NPROCESSORS_ONLN); j++)
 			__atomic_load_n(&pages[j * PAGE], __ATOMIC_RELAXED);
 		if (mprotect(page, PAGE, PROT_READ) ||
@@ -50,15 +65,17 @@ static void *thread(void *arg)
 		__atomic_store_n(page, i, __ATOMIC_RELAXED);
 	}
 
-	return NULL;
+	return (void *)i;
 }
 
 int main(int argc, char *argv[])
 {
-	long i, n = sysconf(_SC_NPROCESSORS_ONLN);
+	long i, n = sysconf(_SC_NPROCESSORS_ONLN), sum = 0;
 	pthread_t threads[n];
+	char *unit = "";
+	void *done;
 
-	rounds = argc > 1 ? atoi(argv[1]) : 1000;
+	rounds = argc > 1 ? strtol(argv[1], &unit, 10) : 1000;
 	pages = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (pages == MAP_FAILED)
@@ -66,11 +83,18 @@ int main(int argc, char *argv[])
 	if (syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
 		die("membarrier");
 
+	if (!strcmp(unit, "ms")) {
+		end = now() + rounds / 1e3;
+		rounds = LONG_MAX;
+	}
 	for (i = 0; i < n; i++)
 		if (pthread_create(&threads[i], NULL, thread, (void *)i))
 			die("pthread_create");
-	for (i = 0; i < n; i++)
-		pthread_join(threads[i], NULL);
+	for (i = 0; i < n; i++) {
+		pthread_join(threads[i], &done);
+		sum += (long)done;
+	}
 
+	printf("%ld\n", sum);
 	return 0;
 }
