@@ -87,7 +87,6 @@ struct kvm_dy_stat {
  * @useless: evidence that giving way is of no use, from 0 up
  * @skip: for so many more spins it backs off
  * @yielding: it is giving way right now
- * @urgent: it has sent an IPI to a vCPU that is off its CPU, and might spin soon
  *
  * All is written by the vCPU's task only.  Others read @spins and @moves.
  */
@@ -103,10 +102,8 @@ struct kvm_vcpu_dy {
 	u8 useless;
 	u8 skip;
 	bool yielding;
-	bool urgent;
 };
 
-bool kvm_directed_yield_urgent(struct kvm_vcpu *vcpu);
 void kvm_directed_yield_sched_in(struct kvm_vcpu *vcpu);
 void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu);
 void kvm_directed_yield_called(struct kvm_vcpu *vcpu);

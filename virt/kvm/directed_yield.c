@@ -328,31 +328,6 @@ static unsigned long group_bits(struct kvm_dy *dy, enum kvm_dy_set set,
 	return READ_ONCE(*word);
 }
 
-/**
- * kvm_directed_yield_urgent - does another vCPU wait for a CPU to take an interrupt?
- * @vcpu: the vCPU that may soon spin for that one
- *
- * Context: any.
- * Return: true if so, as far as is known.
- */
-bool kvm_directed_yield_urgent(struct kvm_vcpu *vcpu)
-{
-	struct kvm_dy *dy = &vcpu->kvm->dy;
-	unsigned int group;
-	unsigned long bits;
-
-	for_each_set_bit(group, dy->busy[KVM_DY_CALLED], KVM_DY_NR_GROUPS) {
-		bits = READ_ONCE(dy->groups[group].sets[KVM_DY_CALLED]);
-		if (group == vcpu->vcpu_idx / BITS_PER_LONG)
-			bits &= ~BIT(vcpu->vcpu_idx % BITS_PER_LONG);
-		if (bits)
-			return true;
-	}
-
-	return false;
-}
-EXPORT_SYMBOL_GPL(kvm_directed_yield_urgent);
-
 /* The next vCPU of a set, in turn; NULL when there is none. */
 static struct kvm_vcpu *next(struct kvm *kvm, enum kvm_dy_set set, unsigned int after)
 {

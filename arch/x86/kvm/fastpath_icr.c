@@ -33,8 +33,6 @@
 static void deliver(struct kvm_vcpu *vcpu, struct kvm_lapic *to, u32 vector)
 {
 	vcpu->dy.ipi_target = to->vcpu;
-	if (READ_ONCE(to->vcpu->scheduled_out))
-		vcpu->dy.urgent = true;
 	trace_kvm_apic_accept_irq(to->vcpu->vcpu_id, APIC_DM_FIXED, vector, false);
 	if (!kvm_apic_sw_enabled(to) || !kvm_apic_hw_enabled(to))
 		return;

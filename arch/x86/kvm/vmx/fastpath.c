@@ -25,8 +25,7 @@
  *				a user stack may be denied one, and copes
  *	Intel PT		stays on or off in "system" mode; in "host-guest" mode,
  *				nothing is kept
- *	DR0 to 7		change in exit handlers, or in user space
- *	PLE window		likewise, but for an IPI that is sent here
+ *	PLE window, DR0 to 7	change in exit handlers, or in user space
  *	GUEST_RSP		is only cached by what reads it
  *	RCU's notion		see kvm_guest_state_note()
  *
@@ -38,7 +37,6 @@
 #include <linux/kvm_host.h>
 
 #include "fastpath.h"
-#include "ple.h"
 #include "preemption_timer.h"
 #include "trace.h"
 #include "vmx.h"
@@ -95,25 +93,12 @@ static fastpath_t handle(struct kvm_vcpu *vcpu)
 	}
 }
 
-/* An IPI was sent, whose answer may take a while. */
-static noinline void write_window(struct vcpu_vmx *vmx)
-{
-	vmx_ple_window_urgent(&vmx->vcpu);
-	if (!vmx->ple_window_dirty)
-		return;
-
-	vmx->ple_window_dirty = false;
-	vmcs_write32(PLE_WINDOW, vmx->ple_window);
-}
-
 static void prepare(struct kvm_vcpu *vcpu)
 {
 	if (kvm_register_is_dirty(vcpu, VCPU_REGS_RIP))
 		vmcs_writel(GUEST_RIP, vcpu->arch.regs[VCPU_REGS_RIP]);
 	vcpu->arch.regs_dirty = 0;
 
-	if (unlikely(vcpu->dy.urgent))
-		write_window(to_vmx(vcpu));
 	if (enable_preemption_timer)
 		vmx_preemption_timer_enter(to_vmx(vcpu), false);
 	kvm_wait_lapic_expire(vcpu);

@@ -28,8 +28,6 @@
 
 #define RANK_PARAM	"directed_yield"
 #define BACKOFF_PARAM	"directed_yield_backoff"
-/* Of module kvm_intel, where VMX has PAUSE-loop exits */
-#define WINDOW_PARAM	"../../kvm_intel/parameters/ple_window_urgent"
 
 #define IPI_VECTOR	0x30
 #define MAX_VCPUS	200
@@ -48,7 +46,7 @@
 
 #define MS		1000000ull
 
-static char saved_ranks[16], saved_backoff[16], saved_window[16];
+static char saved_ranks[16], saved_backoff[16];
 
 /* The guest's */
 static uint64_t stop, rounds, work_ticks, released, sent, answered, halting, woken;
@@ -642,11 +640,14 @@ TEST(never_to_one_that_halts)
 	run_apart(1000 * MS, guest_spin_then_send, guest_sleeper);
 }
 
-static void trace_start(const char *event)
+static bool trace_start(void)
 {
-	TEST_ASSERT(trace_create(), "No trace instance at " TRACEFS);
+	if (!trace_create())
+		return false;
+
 	trace_write("tracing_on", "0");
-	trace_write(event, "1");
+	trace_write("events/kvm/kvm_directed_yield/enable", "1");
+	return true;
 }
 
 /* How often each one was yielded to, and how often in all */
@@ -696,7 +697,7 @@ static void run_turns(int nr, int cpus)
 
 	set_ranks(ALL);
 	kvm_param_write(BACKOFF_PARAM, "0");
-	trace_start("events/kvm/kvm_directed_yield/enable");
+	TEST_ASSERT(trace_start(), "No trace instance at " TRACEFS);
 	rig_create(&rig, 8 * nr);
 	for (i = 0; i < nr; i++)
 		rig_add(&rig, guest_turns, i % cpus);
@@ -857,62 +858,8 @@ TEST(parameters)
 	check_param(BACKOFF_PARAM, 128);
 }
 
-/* How often a PAUSE-loop window became this one */
-static uint64_t trace_stop_windows(unsigned int window)
-{
-	static const char event[] = " kvm_ple_window_update: ";
-	unsigned int vcpu, old, new;
-	uint64_t nr = 0;
-	char line[512];
-	char *found;
-	FILE *f;
-
-	trace_write("tracing_on", "0");
-	f = trace_open();
-	while (fgets(line, sizeof(line), f)) {
-		found = strstr(line, event);
-		if (!found)
-			continue;
-		found += strlen(event);
-		TEST_ASSERT(sscanf(found, "vcpu %u old %u new %u", &vcpu, &old, &new) == 3,
-			    "What does this mean? %s", line);
-		nr += new == window && new < old;
-	}
-	fclose(f);
-	trace_remove();
-	return nr;
-}
-
-/* While one waits for a CPU to answer, another one's first window is short. */
-static uint64_t count_urgent(const char *param, unsigned int window)
-{
-	struct rig rig;
-
-	kvm_param_write(WINDOW_PARAM, param);
-	set_ranks(ALL);
-	trace_start("events/kvm/kvm_ple_window_update/enable");
-	rig_create(&rig, ROUNDS);
-	rig_add(&rig, guest_sender, 0);
-	rig_add(&rig, guest_holder, 0);
-	trace_write("tracing_on", "1");
-	rig_run(&rig);
-	rig_finish(&rig);
-	return trace_stop_windows(window);
-}
-
-TEST(urgent_window)
-{
-	if (!has_pause_exits())
-		SKIP(return, "takes PAUSE-loop exits");
-
-	ASSERT_COUNT(count_urgent("777", 777), >=, ROUNDS / 2);
-	ASSERT_COUNT(count_urgent("0", 777), ==, 0);
-}
-
 static void restore(void)
 {
-	if (kvm_has_param(WINDOW_PARAM))
-		kvm_param_write(WINDOW_PARAM, saved_window);
 	kvm_param_write(RANK_PARAM, saved_ranks);
 	kvm_param_write(BACKOFF_PARAM, saved_backoff);
 }
@@ -928,8 +875,6 @@ int main(int argc, char *argv[])
 	setrlimit(RLIMIT_NOFILE, &files);
 	kvm_param_read(RANK_PARAM, saved_ranks, sizeof(saved_ranks));
 	kvm_param_read(BACKOFF_PARAM, saved_backoff, sizeof(saved_backoff));
-	if (kvm_has_param(WINDOW_PARAM))
-		kvm_param_read(WINDOW_PARAM, saved_window, sizeof(saved_window));
 	/* The harness does not return. */
 	atexit(restore);
 
