@@ -309,13 +309,6 @@ static struct counts counts_of(struct kvm_vcpu *vcpu)
 	return counts;
 }
 
-#define ASSERT_COUNT(a, op, b)						\
-do {									\
-	uint64_t __a = (a), __b = (b);					\
-									\
-	TEST_ASSERT(__a op __b, "%s is %lu, %s is %lu", #a, __a, #b, __b); \
-} while (0)
-
 /* Holds of whatever a vCPU has done. */
 static void assert_consistent(const struct counts *c)
 {
@@ -662,11 +655,7 @@ static uint64_t trace_stop(uint64_t *chosen, int nr)
 
 	trace_write("tracing_on", "0");
 	f = trace_open();
-	while (fgets(line, sizeof(line), f)) {
-		found = strstr(line, event);
-		if (!found)
-			continue;
-		found += strlen(event);
+	while ((found = trace_next(f, line, sizeof(line), event))) {
 		TEST_ASSERT(sscanf(found, "vcpu %d to %d, reason %15[^:]: %15s",
 				   &from, &to, reason, outcome) == 4,
 			    "What does this mean? %s", line);

@@ -222,13 +222,6 @@ static uint64_t hist_total(struct rig *rig, const char *name)
 	return total;
 }
 
-#define ASSERT_COUNT(a, op, b)						\
-do {									\
-	uint64_t __a = (a), __b = (b);					\
-									\
-	TEST_ASSERT(__a op __b, "%s is %lu, %s is %lu", #a, __a, #b, __b); \
-} while (0)
-
 /* Holds of all that a vCPU ever did, whatever it was. */
 static void assert_consistent(struct rig *rig)
 {

@@ -1466,11 +1466,8 @@ static struct traced trace_read(void)
 	FILE *f;
 
 	f = trace_open();
-	while (fgets(line, sizeof(line), f)) {
-		found = strstr(line, event);
-		if (found)
-			trace_add(&t, found + strlen(event));
-	}
+	while ((found = trace_next(f, line, sizeof(line), event)))
+		trace_add(&t, found);
 	fclose(f);
 	return t;
 }

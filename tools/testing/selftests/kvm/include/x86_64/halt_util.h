@@ -181,6 +181,14 @@ static inline bool has_pause_exits(void)
 	return gap;
 }
 
+/* Tells both sides. */
+#define ASSERT_COUNT(a, op, b)						\
+do {									\
+	uint64_t __a = (a), __b = (b);					\
+									\
+	TEST_ASSERT(__a op __b, "%s is %lu, %s is %lu", #a, __a, #b, __b); \
+} while (0)
+
 #define TRACEFS		"/sys/kernel/tracing"
 
 /* Of a trace instance named like the program: who else traces is not disturbed. */
@@ -210,6 +218,20 @@ static inline FILE *trace_open(void)
 	f = fopen(path, "r");
 	TEST_ASSERT(f, "Cannot read %s", path);
 	return f;
+}
+
+/* The next time that the event was traced, to its end; NULL when there is none. */
+static inline char *trace_next(FILE *f, char *line, size_t size, const char *event)
+{
+	char *found;
+
+	while (fgets(line, size, f)) {
+		found = strstr(line, event);
+		if (found)
+			return found + strlen(event);
+	}
+
+	return NULL;
 }
 
 static inline void trace_remove(void)
