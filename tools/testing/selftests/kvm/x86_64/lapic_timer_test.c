@@ -1408,11 +1408,17 @@ TEST_F(lapic_timer_stats, useless_firing_wakes_nobody)
 		ASSERT_COUNT(c.useless, >=, HALTS / 2);
 }
 
+struct transition {
+	char from[16], to[16], reason[16];
+};
+
 /* What the trace tells, as words "from>to:reason". */
 struct traced {
 	char words[4096];
 	size_t len;
 	char state[16];
+	/* One that was traced too early: it does not begin where the last one ended. */
+	struct transition early;
 	bool disordered;
 };
 
@@ -1434,27 +1440,42 @@ static void trace_clear(void)
 	close(open(path, O_WRONLY | O_TRUNC));
 }
 
+static void trace_add_next(struct traced *t, const struct transition *next)
+{
+	t->disordered |= t->len && strcmp(t->state, next->from);
+	strcpy(t->state, next->to);
+	t->len += snprintf(t->words + t->len, sizeof(t->words) - t->len, "%s>%s:%s ",
+			   next->from, next->to, next->reason);
+	TEST_ASSERT(t->len < sizeof(t->words), "More transitions than asked for");
+}
+
 /* One after the other; an armed timer is due later, one that is over was due before. */
 static void trace_add(struct traced *t, const char *event)
 {
-	char from[16], to[16], reason[16];
+	struct transition now;
 	unsigned long long deadline;
 	unsigned int vcpu;
 	long long left;
 	int nr;
 
 	nr = sscanf(event, "vcpu %u %15s -> %15s (%15[a-z-]) deadline %llu left %lld",
-		    &vcpu, from, to, reason, &deadline, &left);
+		    &vcpu, now.from, now.to, now.reason, &deadline, &left);
 	TEST_ASSERT(nr == 6 && !vcpu, "Cannot make sense of '%s'", event);
-	/* One that hits another before it is traced is traced first. */
-	t->disordered |= t->len && !!strcmp(t->state, from);
-	TEST_ASSERT(strcmp(reason, "write") || (left > 0 && deadline), "Due before '%s'", event);
-	TEST_ASSERT(strncmp(reason, "due", 3) || left <= 0, "Not due at '%s'", event);
+	TEST_ASSERT(strcmp(now.reason, "write") || (left > 0 && deadline), "Due before '%s'",
+		    event);
+	TEST_ASSERT(strncmp(now.reason, "due", 3) || left <= 0, "Not due at '%s'", event);
 
-	memcpy(t->state, to, sizeof(to));
-	t->len += snprintf(t->words + t->len, sizeof(t->words) - t->len, "%s>%s:%s ",
-			   from, to, reason);
-	TEST_ASSERT(t->len < sizeof(t->words), "More transitions than asked for");
+	/* One that hits another before it is traced is traced first. */
+	if (t->len && strcmp(t->state, now.from) && !t->early.reason[0]) {
+		t->early = now;
+		return;
+	}
+
+	trace_add_next(t, &now);
+	if (t->early.reason[0]) {
+		trace_add_next(t, &t->early);
+		t->early.reason[0] = 0;
+	}
 }
 
 static struct traced trace_read(void)
@@ -1469,6 +1490,7 @@ static struct traced trace_read(void)
 	while ((found = trace_next(f, line, sizeof(line), event)))
 		trace_add(&t, found);
 	fclose(f);
+	t.disordered |= !!t.early.reason[0];
 	return t;
 }
 
