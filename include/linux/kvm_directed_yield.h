@@ -77,6 +77,8 @@ struct kvm_dy_stat {
 /**
  * struct kvm_vcpu_dy - what a vCPU knows for its directed yields
  * @ipi_target: to whom it last sent an IPI, or NULL
+ * @named: whom a hypercall asks to yield to, while it is carried out, or NULL
+ * @named_for: why
  * @boosted: who ran in its place, and is to be judged by that, or NULL
  * @boosted_moves: its @moves then
  * @boosted_spins: its @spins then
@@ -92,6 +94,7 @@ struct kvm_dy_stat {
  */
 struct kvm_vcpu_dy {
 	struct kvm_vcpu *ipi_target;
+	struct kvm_vcpu *named;
 	struct kvm_vcpu *boosted;
 	unsigned int boosted_moves;
 	unsigned int boosted_spins;
@@ -99,6 +102,7 @@ struct kvm_vcpu_dy {
 	unsigned int asked;
 	unsigned int spins;
 	unsigned int moves;
+	enum kvm_dy_reason named_for;
 	u8 useless;
 	u8 skip;
 	bool yielding;

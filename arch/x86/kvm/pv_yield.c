@@ -18,6 +18,14 @@
  *
  * If no other task wants the caller's CPU, giving way leaves that idle, for a target
  * that mostly sits on another CPU's queue: the caller then stays.
+ *
+ * A vCPU that gives way is off its CPU, and its guest had better know.  Waiters that
+ * take it for running spin on a lock of which it is the owner, queue behind it to spin,
+ * or send it IPIs to flush its TLB and wait; told by its steal time that it is preempted,
+ * they sleep, or leave the flush to its next entry.  KVM may tell that only while no
+ * instruction of the vCPU is being emulated, as the emulation could go on with a
+ * translation that the flush was meant to end.  So a hypercall only names the target;
+ * kvm_pv_hypercall_done() gives way, with the instruction behind it.
  */
 
 #include <linux/kvm_host.h>
@@ -44,18 +52,16 @@ static struct kvm_vcpu *vcpu_by_apic_id(struct kvm *kvm, unsigned long id)
 	return apic ? apic->vcpu : NULL;
 }
 
-static void pv_yield(struct kvm_vcpu *vcpu, unsigned long apic_id,
-		     enum kvm_dy_reason reason)
+/* To be yielded to when the hypercall is done */
+static void name_target(struct kvm_vcpu *vcpu, unsigned long apic_id,
+			enum kvm_dy_reason reason)
 {
-	struct kvm_vcpu *target;
-
 	++vcpu->stat.directed_yield_attempted;
 	if (single_task_running())
 		return;
 
-	target = vcpu_by_apic_id(vcpu->kvm, apic_id);
-	if (target && kvm_directed_yield(vcpu, target, reason))
-		++vcpu->stat.directed_yield_successful;
+	vcpu->dy.named = vcpu_by_apic_id(vcpu->kvm, apic_id);
+	vcpu->dy.named_for = reason;
 }
 
 /**
@@ -63,11 +69,11 @@ static void pv_yield(struct kvm_vcpu *vcpu, unsigned long apic_id,
  * @vcpu: the running task's vCPU, which waits for the other one
  * @apic_id: who that is
  *
- * Context: process context, preemptible; may schedule.
+ * Context: process context, preemptible; kvm_pv_hypercall_done() has to follow.
  */
 void kvm_pv_sched_yield(struct kvm_vcpu *vcpu, unsigned long apic_id)
 {
-	pv_yield(vcpu, apic_id, KVM_DY_IPI_TARGET);
+	name_target(vcpu, apic_id, KVM_DY_IPI_TARGET);
 }
 
 /**
@@ -75,7 +81,7 @@ void kvm_pv_sched_yield(struct kvm_vcpu *vcpu, unsigned long apic_id)
  * @vcpu: the running task's vCPU, which has handed a lock over
  * @apic_id: to whom
  *
- * Context: process context, preemptible; may schedule.
+ * Context: process context, preemptible; kvm_pv_hypercall_done() has to follow.
  */
 void kvm_pv_kick(struct kvm_vcpu *vcpu, unsigned long apic_id)
 {
@@ -87,7 +93,29 @@ void kvm_pv_kick(struct kvm_vcpu *vcpu, unsigned long apic_id)
 	};
 
 	kvm_irq_delivery_to_apic(vcpu->kvm, NULL, &irq, NULL);
-	pv_yield(vcpu, apic_id, KVM_DY_QUEUE_HEAD);
+	name_target(vcpu, apic_id, KVM_DY_QUEUE_HEAD);
+}
+
+/**
+ * kvm_pv_hypercall_done - skip a hypercall's instruction, and give way if it asked for that
+ * @vcpu: the running task's vCPU
+ *
+ * Context: process context, preemptible, in srcu; may schedule.
+ * Return: as kvm_skip_emulated_instruction()
+ */
+int kvm_pv_hypercall_done(struct kvm_vcpu *vcpu)
+{
+	int ret = kvm_skip_emulated_instruction(vcpu);
+	struct kvm_vcpu *target = vcpu->dy.named;
+
+	if (target) {
+		vcpu->dy.named = NULL;
+		vcpu->arch.at_instruction_boundary = true;
+		if (kvm_directed_yield(vcpu, target, vcpu->dy.named_for))
+			++vcpu->stat.directed_yield_successful;
+	}
+
+	return ret;
 }
 
 /**
