@@ -10,7 +10,8 @@
  * - each of many in its turn, be they hundreds;
  * - rarely, when that is of no use, as far as kvm.directed_yield_backoff has it;
  * - and that nothing breaks when vCPUs are added, change their thread and their CPU,
- *   and go, while others yield to them.
+ *   and go, while others yield to them; with "--yields N", before all other arguments,
+ *   until they have done so N times.
  *
  * vCPUs that are to be preempted share a CPU: what one waits for cannot come before
  * the other one runs.  Without a yield that takes until the end of a time slice.  A guest
@@ -47,12 +48,13 @@
 #define MS		1000000ull
 
 static char saved_ranks[16], saved_backoff[16];
+static uint64_t min_yields;
 
 /* The guest's */
 static uint64_t stop, rounds, work_ticks, released, sent, answered, halting, woken;
 /* Who of the others was the first to run; who should have been, and was. */
 static uint64_t first_runner, first_right;
-static uint64_t all_turns, nr_vcpus, started;
+static uint64_t all_turns, nr_vcpus, started, bursts;
 static uint64_t hypercall_bad;
 
 /* On one CPU, a store of one's own says that one runs. */
@@ -258,17 +260,19 @@ static void guest_moving(uint64_t id)
 /* All at once, some of it, and a word to the host. */
 static void guest_busy(uint64_t id)
 {
-	uint64_t i, until, nr = nr_vcpus;
+	uint64_t i = id, j, until, nr = nr_vcpus;
 
 	x2apic_enable();
-	for (i = id; ; i++) {
+	for (;;) {
 		asm volatile("sti");
-		guest_send_ipi((id + i) % nr, IPI_VECTOR);
-		until = rdtsc() + 20000;
-		while (rdtsc() < until)
-			asm volatile("pause");
-		kvm_hypercall(KVM_HC_SCHED_YIELD, (id + i + 1) % nr, 0, 0, 0);
-		kvm_hypercall(KVM_HC_KICK_CPU, 0, (id + i + 2) % nr, 0, 0);
+		for (j = 0; j < bursts; j++, i++) {
+			guest_send_ipi((id + i) % nr, IPI_VECTOR);
+			until = rdtsc() + 20000;
+			while (rdtsc() < until)
+				asm volatile("pause");
+			kvm_hypercall(KVM_HC_SCHED_YIELD, (id + i + 1) % nr, 0, 0, 0);
+			kvm_hypercall(KVM_HC_KICK_CPU, 0, (id + i + 2) % nr, 0, 0);
+		}
 		asm volatile("cli");
 		GUEST_SYNC(i);
 	}
@@ -787,17 +791,32 @@ static void *stints_thread(void *arg)
 	return NULL;
 }
 
-TEST(come_and_go)
+FIXTURE(come_and_go) {
+};
+
+FIXTURE_SETUP(come_and_go)
+{
+	(void)self;
+}
+
+FIXTURE_TEARDOWN(come_and_go)
+{
+}
+
+/* With a million yields, this is long. */
+TEST_F_TIMEOUT(come_and_go, busy, 3600)
 {
 	const int nr = 8, vms = 10;
+	uint64_t yields = 0;
 	pthread_t drivers[8];
 	struct rig rig;
 	int i, vm;
 
 	set_ranks(ALL);
-	for (vm = 0; vm < vms; vm++) {
+	for (vm = 0; vm < vms || yields < min_yields; vm++) {
 		rig_create(&rig, 0);
 		write_guest_global(rig.vm, nr_vcpus, (uint64_t)nr);
+		write_guest_global(rig.vm, bursts, min_yields ? 100ull : 1ull);
 		for (i = 0; i < nr; i++) {
 			rig_add(&rig, guest_busy, 0);
 			/* The first ones run while the next ones are added. */
@@ -812,9 +831,11 @@ TEST(come_and_go)
 
 			assert_consistent(&c);
 			ASSERT_COUNT(c.attempted, >=, ROUNDS);
+			yields += c.ran;
 		}
 		kvm_vm_free(rig.vm);
 	}
+	printf("# %d VMs, %lu yields\n", vm, yields);
 }
 
 static void check_param(const char *name, unsigned int max)
@@ -860,6 +881,12 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_param(RANK_PARAM));
 	TEST_REQUIRE(kvm_has_param(BACKOFF_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
+
+	if (argc > 2 && !strcmp(argv[1], "--yields")) {
+		min_yields = atoi_positive("Yields", argv[2]);
+		argc -= 2;
+		argv += 2;
+	}
 
 	setrlimit(RLIMIT_NOFILE, &files);
 	kvm_param_read(RANK_PARAM, saved_ranks, sizeof(saved_ranks));
