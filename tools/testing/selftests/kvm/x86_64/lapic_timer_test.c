@@ -1443,7 +1443,7 @@ static void trace_clear(void)
 static void trace_add_next(struct traced *t, const struct transition *next)
 {
 	t->disordered |= t->len && strcmp(t->state, next->from);
-	strcpy(t->state, next->to);
+	memcpy(t->state, next->to, sizeof(t->state));
 	t->len += snprintf(t->words + t->len, sizeof(t->words) - t->len, "%s>%s:%s ",
 			   next->from, next->to, next->reason);
 	TEST_ASSERT(t->len < sizeof(t->words), "More transitions than asked for");

@@ -168,7 +168,7 @@ static void run(bool hypercall)
 	sync_global_from_guest(vm, seen);
 	sync_global_from_guest(vm, flushes);
 	vcpu_stats_open(&stats, vcpus[0]);
-	printf("# seen preempted %lu times of %lu, to be flushed %lu times; reported %lu, not %lu\n",
+	printf("# seen preempted %lu times of %lu, to flush %lu times; reported %lu, not %lu\n",
 	       seen, looks, flushes, vcpu_stat(&stats, "preemption_reported"),
 	       vcpu_stat(&stats, "preemption_other"));
 	ASSERT_COUNT(looks, >=, ROUNDS);
