@@ -405,7 +405,7 @@ static void storm_check(struct storm *storm, uint64_t start)
 	static struct {
 		uint64_t armed, fired, since;
 	} last[NR_VCPUS];
-	uint64_t now = now_ns(), armed, fired;
+	uint64_t armed, fired;
 	int i;
 
 	for (i = 0; i < NR_VCPUS; i++) {
@@ -414,9 +414,9 @@ static void storm_check(struct storm *storm, uint64_t start)
 		if (armed != last[i].armed || fired != last[i].fired) {
 			last[i].armed = armed;
 			last[i].fired = fired;
-			last[i].since = now;
+			last[i].since = watched_ns;
 		} else if (!storm->ended[i] &&
-			   now - max(start, last[i].since) > BOUND_NS) {
+			   watched_ns - max(start, last[i].since) > BOUND_NS) {
 			storm_print(storm);
 			ksft_test_result_fail("vCPU %d waits for %llu ms\n", i,
 					      BOUND_NS / MS);
@@ -444,7 +444,7 @@ static void storm_stop_vcpus(struct storm *storm, uint64_t start)
 		v = i % NR_VCPUS;
 		WRITE_ONCE(storm->slots[v].stop, 1);
 		while (pthread_tryjoin_np(storm->threads[v], NULL)) {
-			sleep_ns(1 * MS);
+			watch_sleep(1 * MS);
 			storm_check(storm, start);
 		}
 		storm->ended[v] = true;
@@ -454,7 +454,7 @@ static void storm_stop_vcpus(struct storm *storm, uint64_t start)
 static void storm_run(struct storm *storm, uint64_t firings)
 {
 	pthread_t irqfd, load, move;
-	uint64_t start = now_ns();
+	uint64_t start = watched_ns;
 	int i;
 
 	for (i = 0; i < NR_VCPUS; i++)
@@ -464,7 +464,7 @@ static void storm_run(struct storm *storm, uint64_t firings)
 	start_thread(&move, storm_move_thread, storm);
 
 	while (storm_fired(storm) < firings) {
-		sleep_ns(20 * MS);
+		watch_sleep(20 * MS);
 		storm_check(storm, start);
 	}
 	storm_stop_vcpus(storm, start);

@@ -90,6 +90,20 @@ static inline void sleep_ns(uint64_t ns)
 	nanosleep(&ts, NULL);
 }
 
+/*
+ * A clock for who waits for others to get on: the time that watch_sleep() slept.  When
+ * the whole machine stood still, as an emulator's may, it did so for nobody.
+ */
+static uint64_t watched_ns;
+
+static inline void watch_sleep(uint64_t ns)
+{
+	uint64_t start = now_ns();
+
+	sleep_ns(ns);
+	watched_ns += min(now_ns() - start, 2 * ns);
+}
+
 /* The CPUs that the test was started on, before it pinned anything. */
 static cpu_set_t host_cpus;
 
