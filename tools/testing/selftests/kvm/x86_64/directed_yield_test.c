@@ -42,12 +42,8 @@
 #define OTHER		16
 #define ALL		31
 
-/* What takes so many ticks was no two instructions, but a time off the CPU. */
-#define JUMP_TICKS	3000
-
 #define MS		1000000ull
 
-static char saved_ranks[16], saved_backoff[16];
 static uint64_t min_yields;
 
 /* The guest's */
@@ -366,28 +362,11 @@ static struct kvm_vcpu *rig_add(struct rig *rig, void *guest, int cpu)
 
 static void *member_thread(void *arg)
 {
-	struct sched_param param = {};
 	struct member *member = arg;
-	struct ucall uc;
+	uint64_t cmd = vcpu_run_sharing(member->vcpu, member->cpu);
 
-	kvm_pin_this_task_to_pcpu(member->cpu);
-	/* Who is woken waits until the other one gives way, or its time is up. */
-	TEST_ASSERT(!sched_setscheduler(0, SCHED_BATCH, &param),
-		    "sched_setscheduler() failed, errno %d", errno);
-	vcpu_run(member->vcpu);
-
-	switch (get_ucall(member->vcpu, &uc)) {
-	case UCALL_DONE:
-	case UCALL_SYNC:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit of vCPU %u: %s", member->vcpu->id,
-			  exit_reason_str(member->vcpu->run->exit_reason));
-	}
-
+	TEST_ASSERT(cmd == UCALL_DONE || cmd == UCALL_SYNC, "Unexpected exit of vCPU %u: %s",
+		    member->vcpu->id, exit_reason_str(member->vcpu->run->exit_reason));
 	return NULL;
 }
 
@@ -868,18 +847,12 @@ TEST(parameters)
 	check_param(BACKOFF_PARAM, 128);
 }
 
-static void restore(void)
-{
-	kvm_param_write(RANK_PARAM, saved_ranks);
-	kvm_param_write(BACKOFF_PARAM, saved_backoff);
-}
-
 int main(int argc, char *argv[])
 {
 	struct rlimit files = { 4 * MAX_VCPUS, 4 * MAX_VCPUS };
 
-	TEST_REQUIRE(kvm_has_param(RANK_PARAM));
-	TEST_REQUIRE(kvm_has_param(BACKOFF_PARAM));
+	TEST_REQUIRE(kvm_param_keep(RANK_PARAM));
+	TEST_REQUIRE(kvm_param_keep(BACKOFF_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 
 	if (argc > 2 && !strcmp(argv[1], "--yields")) {
@@ -889,10 +862,6 @@ int main(int argc, char *argv[])
 	}
 
 	setrlimit(RLIMIT_NOFILE, &files);
-	kvm_param_read(RANK_PARAM, saved_ranks, sizeof(saved_ranks));
-	kvm_param_read(BACKOFF_PARAM, saved_backoff, sizeof(saved_backoff));
-	/* The harness does not return. */
-	atexit(restore);
 
 	return test_harness_run(argc, argv);
 }

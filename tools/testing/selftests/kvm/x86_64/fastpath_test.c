@@ -1234,13 +1234,6 @@ static ssize_t difference(struct rig *slow, struct rig *fast)
 	return slow->nr == fast->nr ? -1 : nr;
 }
 
-static char saved_mask[16];
-
-static void restore_mask(void)
-{
-	__kvm_param_write(MASK_PARAM, saved_mask);
-}
-
 FIXTURE(fastpath_program) {
 };
 
@@ -1716,7 +1709,7 @@ TEST(parameter)
 
 int main(int argc, char *argv[])
 {
-	TEST_REQUIRE(kvm_has_param(MASK_PARAM));
+	TEST_REQUIRE(kvm_param_keep(MASK_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_X86_USER_SPACE_MSR));
 
@@ -1726,10 +1719,6 @@ int main(int argc, char *argv[])
 		argc -= 2;
 		argv += 2;
 	}
-
-	kvm_param_read(MASK_PARAM, saved_mask, sizeof(saved_mask));
-	/* The harness does not return. */
-	atexit(restore_mask);
 
 	return test_harness_run(argc, argv);
 }

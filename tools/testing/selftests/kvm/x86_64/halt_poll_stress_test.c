@@ -289,34 +289,20 @@ static const struct param {
 };
 
 static bool param_known[ARRAY_SIZE(params)];
-static char param_saved[ARRAY_SIZE(params)][32];
 
-static void save_params(void)
+static void keep_all_params(void)
 {
 	int i, known = 0;
 
 	for (i = 0; i < ARRAY_SIZE(params); i++) {
-		param_known[i] = kvm_has_param(params[i].name);
-		if (!param_known[i]) {
+		param_known[i] = kvm_param_keep(params[i].name);
+		known += param_known[i];
+		if (!param_known[i])
 			ksft_print_msg("kvm has no parameter %s; left out\n",
 				       params[i].name);
-			continue;
-		}
-		kvm_param_read(params[i].name, param_saved[i],
-			       sizeof(param_saved[i]));
-		known++;
 	}
 
 	TEST_ASSERT(known, "Found none of the parameters of module kvm");
-}
-
-static void restore_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (param_known[i])
-			__kvm_param_write(params[i].name, param_saved[i]);
 }
 
 static void flip_param(struct guest_random_state *rng)
@@ -676,8 +662,7 @@ int main(int argc, char *argv[])
 	ksft_set_plan(3);
 
 	create_vm();
-	save_params();
-	atexit(restore_params);
+	keep_all_params();
 	mask_signal();
 
 	for (i = 0; i < nr_vcpus; i++)

@@ -54,8 +54,6 @@ static const struct {
 	{ "halt_wake_latency", "Y" },
 };
 
-static char saved[ARRAY_SIZE(defaults)][32];
-
 /* What the guest is to do, in its memory. */
 static struct {
 	uint64_t halts;
@@ -959,14 +957,6 @@ TEST_F(halt_poll, change_in_mid_halt)
 	ASSERT_COUNT(window(rig), ==, 0);
 }
 
-static void restore_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(defaults); i++)
-		kvm_param_write(defaults[i].name, saved[i]);
-}
-
 int main(int argc, char *argv[])
 {
 	int i;
@@ -975,16 +965,10 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 	TEST_REQUIRE(kvm_cpu_has(X86_FEATURE_KVM_POLL_CONTROL));
 	for (i = 0; i < ARRAY_SIZE(defaults); i++)
-		__TEST_REQUIRE(kvm_has_param(defaults[i].name),
+		__TEST_REQUIRE(kvm_param_keep(defaults[i].name),
 			       "kvm has no parameter %s", defaults[i].name);
 	__TEST_REQUIRE(!access(DEBUGFS_KVM, R_OK), "takes debugfs at %s",
 		       DEBUGFS_KVM);
-
-	for (i = 0; i < ARRAY_SIZE(defaults); i++)
-		kvm_param_read(defaults[i].name, saved[i], sizeof(saved[i]));
-
-	/* The harness does not return. */
-	atexit(restore_params);
 
 	return test_harness_run(argc, argv);
 }

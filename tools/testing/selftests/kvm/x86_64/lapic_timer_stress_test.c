@@ -496,28 +496,6 @@ static void test_storm(const char *name, uint64_t poll_ns, uint64_t firings)
 	storm_destroy(&storm);
 }
 
-static const char * const params[] = { "lapic_timer_lazy", "lapic_timer_poll" };
-static char param_saved[ARRAY_SIZE(params)][32];
-
-static void save_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (kvm_has_param(params[i]))
-			kvm_param_read(params[i], param_saved[i],
-				       sizeof(param_saved[i]));
-}
-
-static void restore_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (param_saved[i][0])
-			__kvm_param_write(params[i], param_saved[i]);
-}
-
 static enum broken broken_by_name(const char *name)
 {
 	enum broken b;
@@ -564,8 +542,8 @@ int main(int argc, char *argv[])
 	ksft_print_header();
 	ksft_set_plan(2);
 
-	save_params();
-	atexit(restore_params);
+	kvm_param_keep("lapic_timer_lazy");
+	kvm_param_keep("lapic_timer_poll");
 
 	test_storm("halts polled", WINDOW_NS, firings / 2);
 	test_storm("halts not polled", 0, firings / 2);

@@ -25,9 +25,6 @@
 
 #define ROUNDS		30
 
-/* What takes so many ticks was no two instructions, but a time off the CPU. */
-#define JUMP_TICKS	3000
-
 #define PTE_GVA		0x40000000ull
 
 /* The guest's */
@@ -107,17 +104,7 @@ static void guest_looks(void)
 
 static void *vcpu_thread(void *vcpu)
 {
-	struct sched_param param = {};
-	struct ucall uc;
-
-	kvm_pin_this_task_to_pcpu(host_cpu(0));
-	/* Who is woken waits until the other one gives way, or its time is up. */
-	TEST_ASSERT(!sched_setscheduler(0, SCHED_BATCH, &param),
-		    "sched_setscheduler() failed, errno %d", errno);
-	vcpu_run(vcpu);
-	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
-		REPORT_GUEST_ASSERT(uc);
-	TEST_ASSERT_EQ(uc.cmd, UCALL_DONE);
+	TEST_ASSERT_EQ(vcpu_run_sharing(vcpu, host_cpu(0)), UCALL_DONE);
 	return NULL;
 }
 

@@ -22,6 +22,7 @@
 #include "kvm_util.h"
 #include "processor.h"
 #include "test_util.h"
+#include "ucall_common.h"
 
 extern const char guest_halt_hlt[];
 
@@ -126,6 +127,25 @@ static inline int host_cpu(int nth)
 	TEST_FAIL("No CPU to run on");
 }
 
+/* What takes a guest so many ticks was no two instructions, but a time off the CPU. */
+#define JUMP_TICKS	3000
+
+/* On a CPU that it shares with others; returns what it ended with. */
+static inline uint64_t vcpu_run_sharing(struct kvm_vcpu *vcpu, int cpu)
+{
+	struct sched_param param = {};
+	struct ucall uc;
+
+	kvm_pin_this_task_to_pcpu(cpu);
+	/* Who is woken waits until the other one gives way, or its time is up. */
+	TEST_ASSERT(!sched_setscheduler(0, SCHED_BATCH, &param),
+		    "sched_setscheduler() failed, errno %d", errno);
+	vcpu_run(vcpu);
+	if (get_ucall(vcpu, &uc) == UCALL_ABORT)
+		REPORT_GUEST_ASSERT(uc);
+	return uc.cmd;
+}
+
 /* Parameters of module kvm. */
 static inline int kvm_param_open(const char *name, int flags)
 {
@@ -178,6 +198,38 @@ static inline void kvm_param_read(const char *name, char *val, size_t size)
 
 	val[r] = '\0';
 	val[strcspn(val, "\n")] = '\0';
+}
+
+/* What a parameter was, for the end of the test */
+static struct {
+	const char *name;
+	char val[32];
+} kept_params[8];
+
+static inline void kept_params_restore(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(kept_params) && kept_params[i].name; i++)
+		__kvm_param_write(kept_params[i].name, kept_params[i].val);
+}
+
+/* Has a parameter set back when the test ends; false when kvm does not know it. */
+static inline bool kvm_param_keep(const char *name)
+{
+	int i = 0;
+
+	if (!kvm_has_param(name))
+		return false;
+
+	while (kept_params[i].name)
+		TEST_ASSERT(++i < ARRAY_SIZE(kept_params), "No room for parameter '%s'", name);
+	/* The harness does not return to main(). */
+	if (!i)
+		TEST_ASSERT(!atexit(kept_params_restore), "atexit() failed");
+	kvm_param_read(name, kept_params[i].val, sizeof(kept_params[i].val));
+	kept_params[i].name = name;
+	return true;
 }
 
 /* Does a guest that spins leave by PAUSE-loop exits?  Those of SVM go unused here. */

@@ -120,7 +120,6 @@ static const struct {
 	{ "lapic_timer_poll", "Y" },
 };
 
-static char param_saved[ARRAY_SIZE(params)][32];
 static bool param_known[ARRAY_SIZE(params)];
 
 static inline void set_params(void)
@@ -130,27 +129,6 @@ static inline void set_params(void)
 	for (i = 0; i < ARRAY_SIZE(params); i++)
 		if (param_known[i])
 			kvm_param_write(params[i].name, params[i].value);
-}
-
-static inline void save_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++) {
-		param_known[i] = kvm_has_param(params[i].name);
-		if (param_known[i])
-			kvm_param_read(params[i].name, param_saved[i],
-				       sizeof(param_saved[i]));
-	}
-}
-
-static inline void restore_params(void)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(params); i++)
-		if (param_known[i])
-			__kvm_param_write(params[i].name, param_saved[i]);
 }
 
 /* A VM with its one vCPU, which runs in this thread. */
@@ -338,13 +316,14 @@ static inline bool rig_has_stats(struct rig *rig)
 /* What main() does before anything else. */
 static inline void rig_require(void)
 {
+	int i;
+
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_SIGNAL_MSI));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_TSC_DEADLINE_TIMER));
 
-	save_params();
-	/* The harness does not return. */
-	atexit(restore_params);
+	for (i = 0; i < ARRAY_SIZE(params); i++)
+		param_known[i] = kvm_param_keep(params[i].name);
 }
 
 #endif /* SELFTEST_KVM_LAPIC_TIMER_RIG_H */
