@@ -612,7 +612,7 @@ static void guest_take(uint8_t vector)
 		asm volatile("cli\n\t"
 			     "sti\n\t"
 			     "nop");
-	} while (READ_ONCE(handled) != nth);
+	} while (READ_ONCE(handled) < nth);
 	asm volatile("cli");
 }
 
