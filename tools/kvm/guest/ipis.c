@@ -11,35 +11,17 @@
 #define _GNU_SOURCE
 #include <limits.h>
 #include <linux/membarrier.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "work.h"
 
 #define PAGE	4096
 
 static long rounds;
-static double end;
 static char *pages;
-
-static int die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void *thread(void *arg)
 {
@@ -52,16 +34,16 @@ static void *thread(void *arg)
 	CPU_ZERO(&set);
 	CPU_SET(nr, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
-		die("sched_setaffinity");
+		error(1, errno, "sched_setaffinity");
 
 	for (i = 0; i < rounds && (!end || now() < end); i++) {
 		for (j = 0; j < sysconf(_SC_NPROCESSORS_ONLN); j++)
 			__atomic_load_n(&pages[j * PAGE], __ATOMIC_RELAXED);
 		if (mprotect(page, PAGE, PROT_READ) ||
 		    mprotect(page, PAGE, PROT_READ | PROT_WRITE))
-			die("mprotect");
+			error(1, errno, "mprotect");
 		if (syscall(__NR_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0))
-			die("membarrier");
+			error(1, errno, "membarrier");
 		__atomic_store_n(page, i, __ATOMIC_RELAXED);
 	}
 
@@ -70,31 +52,21 @@ static void *thread(void *arg)
 
 int main(int argc, char *argv[])
 {
-	long i, n = sysconf(_SC_NPROCESSORS_ONLN), sum = 0;
-	pthread_t threads[n];
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
 	char *unit = "";
-	void *done;
 
 	rounds = argc > 1 ? strtol(argv[1], &unit, 10) : 1000;
 	pages = mmap(NULL, n * PAGE, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (pages == MAP_FAILED)
-		die("mmap");
+		error(1, errno, "mmap");
 	if (syscall(__NR_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
-		die("membarrier");
+		error(1, errno, "membarrier");
 
 	if (!strcmp(unit, "ms")) {
 		end = now() + rounds / 1e3;
 		rounds = LONG_MAX;
 	}
-	for (i = 0; i < n; i++)
-		if (pthread_create(&threads[i], NULL, thread, (void *)i))
-			die("pthread_create");
-	for (i = 0; i < n; i++) {
-		pthread_join(threads[i], &done);
-		sum += (long)done;
-	}
-
-	printf("%ld\n", sum);
+	work(n, thread);
 	return 0;
 }

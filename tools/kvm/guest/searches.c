@@ -11,37 +11,23 @@
  */
 #define _GNU_SOURCE
 #include <malloc.h>
-#include <pthread.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "work.h"
 
 #define CHUNKS		10
 #define CHUNK_SIZE	(512 * 1024)
 #define NUMBERS		(CHUNK_SIZE / sizeof(uint64_t))
 
 static uint64_t *chunks[CHUNKS];
-static double end;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void *must_malloc(size_t size)
 {
 	void *p = malloc(size);
 
-	if (!p) {
-		perror("searches: malloc");
-		exit(1);
-	}
+	if (!p)
+		error(1, errno, "malloc");
 	return p;
 }
 
@@ -52,9 +38,9 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void *thread(void *seed)
+static void *thread(void *nr)
 {
-	unsigned int random = (uintptr_t)seed;
+	unsigned int random = (uintptr_t)nr + 1;
 	uint64_t *copy, number;
 	long searches;
 
@@ -62,10 +48,8 @@ static void *thread(void *seed)
 		copy = must_malloc(CHUNK_SIZE);
 		memcpy(copy, chunks[rand_r(&random) % CHUNKS], CHUNK_SIZE);
 		number = rand_r(&random) % NUMBERS;
-		if (!bsearch(&number, copy, NUMBERS, sizeof(*copy), compare)) {
-			fprintf(stderr, "searches: a copy lacks %lu\n", number);
-			exit(1);
-		}
+		if (!bsearch(&number, copy, NUMBERS, sizeof(*copy), compare))
+			error(1, 0, "a copy lacks %lu", number);
 		free(copy);
 	}
 
@@ -74,15 +58,8 @@ static void *thread(void *seed)
 
 int main(int argc, char *argv[])
 {
-	long i, n = 2 * sysconf(_SC_NPROCESSORS_ONLN), sum = 0;
-	pthread_t threads[n];
-	void *searches;
-	size_t j;
-
-	if (argc != 2 || atoi(argv[1]) <= 0) {
-		fprintf(stderr, "usage: searches MS\n");
-		return 2;
-	}
+	double ms = work_ms(argc, argv);
+	size_t i, j;
 
 	mallopt(M_MMAP_MAX, 0);
 	for (i = 0; i < CHUNKS; i++) {
@@ -90,19 +67,8 @@ int main(int argc, char *argv[])
 		for (j = 0; j < NUMBERS; j++)
 			chunks[i][j] = j;
 	}
-	end = now() + atoi(argv[1]) / 1e3;
 
-	for (i = 0; i < n; i++) {
-		if (pthread_create(&threads[i], NULL, thread, (void *)(i + 1))) {
-			perror("searches: pthread_create");
-			return 1;
-		}
-	}
-	for (i = 0; i < n; i++) {
-		pthread_join(threads[i], &searches);
-		sum += (long)searches;
-	}
-
-	printf("%ld\n", sum);
+	end = now() + ms / 1e3;
+	work(2 * sysconf(_SC_NPROCESSORS_ONLN), thread);
 	return 0;
 }
