@@ -26,7 +26,7 @@ help:
 	@echo 'make check           all tests; its parts are check-unit, -model, -series, -lab, -quick, -vmx, -svm, -scaling, -guest'
 	@echo 'make check-debug     the own tests on a kernel with lockdep and KASAN, which is built first; LABS=quick for one lab'
 	@echo 'make bench           stock and series side by side (LAB=vmx, svm or host)'
-	@echo 'make bench-guests    real guests with more vCPUs than CPUs: how much they get done, stock and series (ROUNDS=2)'
+	@echo 'make bench-guests    real guests with more vCPUs than CPUs: how much they get done, stock and series (ROUNDS=1)'
 	@echo 'make series          the base plus patches/6.12, as commits in build/linux and as mails in build/series'
 	@echo 'make refresh         write commits edited in build/linux back into patches/6.12 and the files here'
 	@echo 'make modules         kvm.ko, kvm-intel.ko, kvm-amd.ko in build/modules (KREL=release for another kernel)'
