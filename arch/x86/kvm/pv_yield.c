@@ -97,6 +97,24 @@ void kvm_pv_kick(struct kvm_vcpu *vcpu, unsigned long apic_id)
 }
 
 /**
+ * kvm_skip_before_yield - skip the instruction behind which a vCPU may give way
+ * @vcpu: the running task's vCPU
+ *
+ * Nothing is left to emulate then; see kvm_steal_time_set_preempted().
+ *
+ * Context: process context, preemptible, in srcu.
+ * Return: as kvm_skip_emulated_instruction()
+ */
+int kvm_skip_before_yield(struct kvm_vcpu *vcpu)
+{
+	int ret = kvm_skip_emulated_instruction(vcpu);
+
+	vcpu->arch.at_instruction_boundary = true;
+	return ret;
+}
+EXPORT_SYMBOL_GPL(kvm_skip_before_yield);
+
+/**
  * kvm_pv_hypercall_done - skip a hypercall's instruction, and give way if it asked for that
  * @vcpu: the running task's vCPU
  *
@@ -105,12 +123,11 @@ void kvm_pv_kick(struct kvm_vcpu *vcpu, unsigned long apic_id)
  */
 int kvm_pv_hypercall_done(struct kvm_vcpu *vcpu)
 {
-	int ret = kvm_skip_emulated_instruction(vcpu);
+	int ret = kvm_skip_before_yield(vcpu);
 	struct kvm_vcpu *target = vcpu->dy.named;
 
 	if (target) {
 		vcpu->dy.named = NULL;
-		vcpu->arch.at_instruction_boundary = true;
 		if (kvm_directed_yield(vcpu, target, vcpu->dy.named_for))
 			++vcpu->stat.directed_yield_successful;
 	}
