@@ -190,7 +190,6 @@ static void *vcpu_thread(void *arg)
 		.data = VECTOR(vcpu->id, SIGNAL),
 	};
 	struct timespec now = {};
-	struct ucall uc;
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -203,17 +202,7 @@ static void *vcpu_thread(void *arg)
 			__vm_ioctl(vm, KVM_SIGNAL_MSI, &msi);
 	}
 
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_DONE:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit of vCPU %u: %s", vcpu->id,
-			  exit_reason_str(vcpu->run->exit_reason));
-	}
-
+	assert_guest_done(vcpu);
 	return NULL;
 }
 

@@ -920,22 +920,10 @@ static void *vcpu_thread(void *arg)
 {
 	struct runner *runner = arg;
 	struct kvm_vcpu *vcpu = runner->vcpu;
-	struct ucall uc;
 
 	kvm_pin_this_task_to_pcpu(runner->cpu);
 	vcpu_run(vcpu);
-
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_DONE:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit of vCPU %u: %s", vcpu->id,
-			  exit_reason_str(vcpu->run->exit_reason));
-	}
-
+	assert_guest_done(vcpu);
 	return NULL;
 }
 

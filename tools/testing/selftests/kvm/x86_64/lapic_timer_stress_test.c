@@ -227,21 +227,9 @@ struct storm {
 static void *storm_vcpu_thread(void *arg)
 {
 	struct kvm_vcpu *vcpu = arg;
-	struct ucall uc;
 
 	vcpu_run(vcpu);
-
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_DONE:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit of vCPU %u: %s", vcpu->id,
-			  exit_reason_str(vcpu->run->exit_reason));
-	}
-
+	assert_guest_done(vcpu);
 	return NULL;
 }
 

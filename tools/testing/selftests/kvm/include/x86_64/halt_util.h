@@ -127,6 +127,23 @@ static inline int host_cpu(int nth)
 	TEST_FAIL("No CPU to run on");
 }
 
+/* It has left the guest at its end, and not because something there was wrong. */
+static inline void assert_guest_done(struct kvm_vcpu *vcpu)
+{
+	struct ucall uc;
+
+	switch (get_ucall(vcpu, &uc)) {
+	case UCALL_DONE:
+		break;
+	case UCALL_ABORT:
+		REPORT_GUEST_ASSERT(uc);
+		break;
+	default:
+		TEST_FAIL("Unexpected exit of vCPU %u: %s", vcpu->id,
+			  exit_reason_str(vcpu->run->exit_reason));
+	}
+}
+
 /* What takes a guest so many ticks was no two instructions, but a time off the CPU. */
 #define JUMP_TICKS	3000
 
