@@ -123,7 +123,7 @@ static int64_t samples[MAX_ROUNDS];
 static uint64_t posted[MAX_VCPUS], woken[MAX_VCPUS];
 static uint64_t halting, awake, awake_tsc;
 /* When the handler was entered, and how often. */
-static uint64_t handled_tsc, handled;
+static uint64_t handled_tsc, handled, opened;
 /* Of a vCPU that spins, the last look at the clock; and how many samples there are. */
 static uint64_t paused_tsc, taken;
 /* Of a crowd: how many have come to the end of a phase, which that is, and its start */
@@ -588,7 +588,7 @@ static void guest_self_ipi(void)
 		nth = handled + 1;
 		start = rdtsc();
 		x2apic_write_reg(APIC_SELF_IPI, LOW_VECTOR);
-		while (READ_ONCE(handled) != nth)
+		while (READ_ONCE(handled) < nth)
 			;
 		samples[i] = rdtsc() - start;
 	}
@@ -599,21 +599,26 @@ static void guest_self_ipi(void)
 /* Of a vector that does not end what it is an interrupt of. */
 static void guest_open_handler(struct ex_regs *regs)
 {
-	WRITE_ONCE(handled, READ_ONCE(handled) + 1);
+	WRITE_ONCE(opened, READ_ONCE(opened) + 1);
 }
 
-static void guest_take(uint8_t vector)
+/* An emulator may deliver more than were sent.  Ends with interrupts off. */
+static void guest_await(uint64_t *count, uint64_t nth)
 {
-	uint64_t nth = handled + 1;
-
-	x2apic_write_reg(APIC_SELF_IPI, vector);
 	/* Once would do, but for Bochs' SVM; see fastpath_test. */
-	do {
+	while (READ_ONCE(*count) < nth)
 		asm volatile("cli\n\t"
 			     "sti\n\t"
 			     "nop");
-	} while (READ_ONCE(handled) < nth);
 	asm volatile("cli");
+}
+
+static void guest_open(void)
+{
+	uint64_t nth = opened + 1;
+
+	x2apic_write_reg(APIC_SELF_IPI, OPEN_VECTOR);
+	guest_await(&opened, nth);
 }
 
 static void guest_eoi(void)
@@ -623,7 +628,7 @@ static void guest_eoi(void)
 	x2apic_enable();
 
 	for (i = 0; i < rounds; i++) {
-		guest_take(OPEN_VECTOR);
+		guest_open();
 		samples[i] = guest_apic_write(APIC_EOI, 0);
 	}
 
@@ -638,16 +643,14 @@ static void guest_eoi_next(void)
 	x2apic_enable();
 
 	for (i = 0; i < rounds; i++) {
-		guest_take(OPEN_VECTOR);
+		guest_open();
 		nth = handled + 1;
 		x2apic_write_reg(APIC_SELF_IPI, LOW_VECTOR);
 		asm volatile("sti");
 		start = rdtsc();
 		x2apic_write_reg(APIC_EOI, 0);
-		while (READ_ONCE(handled) != nth)
-			;
+		guest_await(&handled, nth);
 		samples[i] = handled_tsc - start;
-		asm volatile("cli");
 	}
 
 	GUEST_DONE();
