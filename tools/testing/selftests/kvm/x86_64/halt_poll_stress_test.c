@@ -202,7 +202,7 @@ static void *vcpu_thread(void *arg)
 			__vm_ioctl(vm, KVM_SIGNAL_MSI, &msi);
 	}
 
-	assert_guest_done(vcpu);
+	expect_ucall(vcpu, UCALL_DONE);
 	return NULL;
 }
 

@@ -166,21 +166,9 @@ static uint64_t waits(const struct counts *c)
 
 static void rig_run(struct rig *rig)
 {
-	struct ucall uc;
-
 	/* Again and again if signals interrupt it. */
 	vcpu_run(rig->vcpu);
-
-	switch (get_ucall(rig->vcpu, &uc)) {
-	case UCALL_SYNC:
-		break;
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit: %s",
-			  exit_reason_str(rig->vcpu->run->exit_reason));
-	}
+	expect_ucall(rig->vcpu, UCALL_SYNC);
 }
 
 static struct counts rig_halt(struct rig *rig, uint64_t halts, uint64_t ns)

@@ -229,7 +229,7 @@ static void *storm_vcpu_thread(void *arg)
 	struct kvm_vcpu *vcpu = arg;
 
 	vcpu_run(vcpu);
-	assert_guest_done(vcpu);
+	expect_ucall(vcpu, UCALL_DONE);
 	return NULL;
 }
 

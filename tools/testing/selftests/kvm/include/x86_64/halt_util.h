@@ -127,21 +127,17 @@ static inline int host_cpu(int nth)
 	TEST_FAIL("No CPU to run on");
 }
 
-/* It has left the guest at its end, and not because something there was wrong. */
-static inline void assert_guest_done(struct kvm_vcpu *vcpu)
+/* It has left the guest for this, UCALL_SYNC or UCALL_DONE; returns the former's stage. */
+static inline uint64_t expect_ucall(struct kvm_vcpu *vcpu, uint64_t cmd)
 {
 	struct ucall uc;
+	uint64_t got = get_ucall(vcpu, &uc);
 
-	switch (get_ucall(vcpu, &uc)) {
-	case UCALL_DONE:
-		break;
-	case UCALL_ABORT:
+	if (got == UCALL_ABORT)
 		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit of vCPU %u: %s", vcpu->id,
-			  exit_reason_str(vcpu->run->exit_reason));
-	}
+	TEST_ASSERT(got == cmd, "Unexpected exit of vCPU %u: %s", vcpu->id,
+		    exit_reason_str(vcpu->run->exit_reason));
+	return uc.args[1];
 }
 
 /* What takes a guest so many ticks was no two instructions, but a time off the CPU. */

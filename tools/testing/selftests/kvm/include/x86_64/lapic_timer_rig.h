@@ -161,20 +161,7 @@ static inline void set_alarm(uint64_t ns)
 
 static inline enum stage rig_stage(struct rig *rig)
 {
-	struct ucall uc;
-
-	switch (get_ucall(rig->vcpu, &uc)) {
-	case UCALL_SYNC:
-		return uc.args[1];
-	case UCALL_ABORT:
-		REPORT_GUEST_ASSERT(uc);
-		break;
-	default:
-		TEST_FAIL("Unexpected exit: %s",
-			  exit_reason_str(rig->vcpu->run->exit_reason));
-	}
-
-	return STAGE_DONE;
+	return expect_ucall(rig->vcpu, UCALL_SYNC);
 }
 
 /* Runs the vCPU until it asks for something, and for so long at most. */
