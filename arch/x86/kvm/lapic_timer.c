@@ -787,6 +787,32 @@ void kvm_inject_apic_timer_irqs(struct kvm_vcpu *vcpu)
 }
 
 /**
+ * kvm_lapic_timer_catch_up - before a local APIC that is off is switched on again
+ * @vcpu: the vCPU
+ *
+ * What expired while it was off is none of its interrupts, however late the host's
+ * timer tells.
+ *
+ * Context: the vCPU's thread, which has loaded the vCPU.
+ */
+void kvm_lapic_timer_catch_up(struct kvm_vcpu *vcpu)
+{
+	struct kvm_lapic *apic = vcpu->arch.apic;
+	u64 state;
+
+	if (!lapic_in_kernel(vcpu))
+		return;
+
+	preempt_disable();
+	state = atomic64_read(&apic->lapic_timer.state);
+	if (timer_over(state, rdtsc()))
+		timer_take(apic, state, KVM_LAPIC_TIMER_DELIVER);
+	/* The callback may have been first. */
+	kvm_inject_apic_timer_irqs(vcpu);
+	preempt_enable();
+}
+
+/**
  * __kvm_migrate_apic_timer - take the host's timer along to this CPU
  * @vcpu: the vCPU, which has moved
  *

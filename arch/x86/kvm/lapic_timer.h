@@ -106,6 +106,7 @@ void kvm_lapic_timer_init(struct kvm_lapic *apic);
 void kvm_lapic_timer_start(struct kvm_lapic *apic, enum kvm_lapic_timer_reason reason);
 void kvm_lapic_timer_stop(struct kvm_lapic *apic);
 void kvm_lapic_timer_settle(struct kvm_lapic *apic);
+void kvm_lapic_timer_catch_up(struct kvm_vcpu *vcpu);
 void kvm_lapic_timer_free(struct kvm_lapic *apic);
 void kvm_lapic_timer_tsc_changed(struct kvm_vcpu *vcpu);
 bool kvm_lapic_timer_hv_expired(struct kvm_vcpu *vcpu);
