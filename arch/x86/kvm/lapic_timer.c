@@ -787,7 +787,7 @@ void kvm_inject_apic_timer_irqs(struct kvm_vcpu *vcpu)
 }
 
 /**
- * kvm_lapic_timer_catch_up - before a local APIC that is off is switched on again
+ * kvm_lapic_timer_catch_up - before a local APIC may be switched on
  * @vcpu: the vCPU
  *
  * What expired while it was off is none of its interrupts, however late the host's
@@ -800,7 +800,7 @@ void kvm_lapic_timer_catch_up(struct kvm_vcpu *vcpu)
 	struct kvm_lapic *apic = vcpu->arch.apic;
 	u64 state;
 
-	if (!lapic_in_kernel(vcpu))
+	if (!lapic_in_kernel(vcpu) || kvm_apic_hw_enabled(apic))
 		return;
 
 	preempt_disable();
