@@ -7,6 +7,7 @@
 #include <linux/types.h>
 
 struct kvm_vcpu;
+struct task_struct;
 
 /* Why this vCPU was chosen; bits of kvm.directed_yield, and numbers in traces */
 enum kvm_dy_reason {
@@ -62,6 +63,7 @@ struct kvm_dy {
 struct kvm_dy_stat {
 	u64 reason[KVM_DY_NR_REASONS];
 	u64 outcome[KVM_DY_NR_OUTCOMES];
+	u64 halts;
 };
 
 /* Like STATS_DESC_COUNTER(), for a member of it; offsets count from kvm_vcpu.stat. */
@@ -89,6 +91,7 @@ struct kvm_dy_stat {
  * @useless: evidence that giving way is of no use, from 0 up
  * @skip: for so many more spins it backs off
  * @yielding: it is giving way right now
+ * @rivals: strangers of its own control group want its CPU
  *
  * All is written by the vCPU's task only.  Others read @spins and @moves.
  */
@@ -106,11 +109,13 @@ struct kvm_vcpu_dy {
 	u8 useless;
 	u8 skip;
 	bool yielding;
+	bool rivals;
 };
 
 void kvm_directed_yield_sched_in(struct kvm_vcpu *vcpu);
-void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu);
+void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu, struct task_struct *next);
 void kvm_directed_yield_called(struct kvm_vcpu *vcpu);
+void kvm_directed_yield_sleep(struct kvm_vcpu *me);
 bool kvm_directed_yield(struct kvm_vcpu *me, struct kvm_vcpu *target,
 			enum kvm_dy_reason reason);
 

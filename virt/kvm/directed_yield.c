@@ -94,6 +94,24 @@
  * each time, up to kvm.directed_yield_backoff: it then tries one vCPU that was preempted
  * or called, if there is one, but none of those that gave way.  The caller is told when
  * that begins, to let the guest spin for longer before the next exit.
+ *
+ * Before a sleep
+ * --------------
+ * A vCPU that goes to sleep in a halt often waits for one that was preempted, too: for
+ * the holder of a lock for which its guest sleeps instead of spinning.  Where others of
+ * its VM wait on this CPU's queue, the scheduler runs them by itself.  Where they only
+ * wait on another one's, this CPU goes to a stranger, and all that the VM has not used
+ * of it is lost.  So the sleeper, which leaves its CPU anyway, gives way to one of these:
+ * the scheduler runs that one now, before the slice of whoever has its CPU is over, if
+ * its group has not had its share there.
+ *
+ * Those preempted in kernel mode come first.  The others that were called would mostly
+ * take a timer's interrupt, and sleep again.
+ *
+ * Giving way puts the sleeper behind all that its own group has waiting here, when it
+ * is back.  That is fine where the group has but vCPUs of this VM, and not where it has
+ * strangers, which would get the VM's share.  Whoever was on the CPU after it tells:
+ * next_is_rival() is asked at each switch.
  */
 
 #include <linux/kvm_host.h>
@@ -161,6 +179,18 @@ module_param_cb(directed_yield_backoff, &directed_yield_backoff_ops,
 		&directed_yield_backoff, 0644);
 MODULE_PARM_DESC(directed_yield_backoff, "How many spins in a row may be let pass where yielding was of no use; 0 for none");
 
+static bool directed_yield_halt = true;
+module_param(directed_yield_halt, bool, 0644);
+MODULE_PARM_DESC(directed_yield_halt, "Whether a vCPU that goes to sleep gives way to one that waits on another CPU");
+
+/* Why those of a set are chosen */
+static const u8 set_reasons[] = {
+	[KVM_DY_CALLED]		= KVM_DY_INTERRUPT,
+	[KVM_DY_KERNEL]		= KVM_DY_LOCK_HOLDER,
+	[KVM_DY_USER]		= KVM_DY_OTHER,
+	[KVM_DY_SPINNER]	= KVM_DY_OTHER,
+};
+
 #ifndef kvm_arch_dy_posted_interrupts
 #define kvm_arch_dy_posted_interrupts()	false
 #endif
@@ -214,18 +244,24 @@ static bool asleep(struct task_struct *task)
 	return READ_ONCE(task->__state) & TASK_NORMAL;
 }
 
-/* Off its CPU, and able to run? */
-static bool waits(struct kvm_vcpu *vcpu)
+/* Off its CPU, and able to run: on whose queue?  Below 0 if it is neither. */
+static int waits_on(struct kvm_vcpu *vcpu)
 {
 	struct task_struct *task;
-	bool ret;
+	int cpu = -1;
 
 	rcu_read_lock();
 	task = pid_task(rcu_dereference(vcpu->pid), PIDTYPE_PID);
-	ret = READ_ONCE(vcpu->scheduled_out) && task && !asleep(task);
+	if (READ_ONCE(vcpu->scheduled_out) && task && !asleep(task))
+		cpu = task_cpu(task);
 	rcu_read_unlock();
 
-	return ret;
+	return cpu;
+}
+
+static bool waits(struct kvm_vcpu *vcpu)
+{
+	return waits_on(vcpu) >= 0;
 }
 
 /* The vCPU was found in a set and is no candidate; unless it has become one. */
@@ -257,16 +293,37 @@ void kvm_directed_yield_called(struct kvm_vcpu *vcpu)
 		forget(vcpu, KVM_DY_CALLED);
 }
 
+static bool same_group(struct task_struct *a, struct task_struct *b)
+{
+#ifdef CONFIG_CGROUP_SCHED
+	return a->sched_task_group == b->sched_task_group;
+#else
+	return true;
+#endif
+}
+
+/* Is the task that comes next a stranger, in this one's group?  OLD if that is unknown. */
+static bool next_is_rival(struct task_struct *next, bool old)
+{
+	/* The kernel's own tasks are soon done; another vCPU, or QEMU, is none. */
+	if (!next->mm || next->mm == current->mm)
+		return old;
+
+	return same_group(next, current);
+}
+
 /**
  * kvm_directed_yield_sched_out - a vCPU's task leaves its CPU
  * @vcpu: the vCPU; its scheduled_out and preempted say so already
+ * @next: the task that comes next
  *
  * Context: the preempt notifier, with the run queue's lock held.
  */
-void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu)
+void kvm_directed_yield_sched_out(struct kvm_vcpu *vcpu, struct task_struct *next)
 {
 	enum kvm_dy_set set = KVM_DY_USER;
 
+	vcpu->dy.rivals = next_is_rival(next, vcpu->dy.rivals);
 	if (vcpu->dy.yielding)
 		set = KVM_DY_SPINNER;
 	else
@@ -465,17 +522,11 @@ static enum kvm_dy_outcome attempt(struct kvm_vcpu *me, struct kvm_vcpu *target,
 static enum kvm_dy_outcome yield_to_set(struct kvm_vcpu *me, enum kvm_dy_set set,
 					unsigned int *tries)
 {
-	static const u8 reasons[] = {
-		[KVM_DY_CALLED]		= KVM_DY_INTERRUPT,
-		[KVM_DY_KERNEL]		= KVM_DY_LOCK_HOLDER,
-		[KVM_DY_USER]		= KVM_DY_OTHER,
-		[KVM_DY_SPINNER]	= KVM_DY_OTHER,
-	};
 	enum kvm_dy_outcome outcome = KVM_DY_NO_CANDIDATE, result = outcome;
 	struct kvm_vcpu *target, *first = NULL;
 	struct kvm *kvm = me->kvm;
 
-	if (!reason_enabled(reasons[set]))
+	if (!reason_enabled(set_reasons[set]))
 		return outcome;
 
 	for (; *tries && outcome != KVM_DY_TARGET_RAN; --*tries) {
@@ -486,7 +537,7 @@ static enum kvm_dy_outcome yield_to_set(struct kvm_vcpu *me, enum kvm_dy_set set
 			first = target;
 
 		WRITE_ONCE(kvm->dy.last[set], target->vcpu_idx);
-		outcome = attempt(me, target, reasons[set]);
+		outcome = attempt(me, target, set_reasons[set]);
 		if (outcome == KVM_DY_STALE)
 			forget(target, set);
 		else
@@ -616,4 +667,76 @@ bool kvm_directed_yield(struct kvm_vcpu *me, struct kvm_vcpu *target,
 		count(me, target, KVM_DY_NR_REASONS, KVM_DY_NO_CANDIDATE);
 
 	return outcome == KVM_DY_TARGET_RAN;
+}
+
+/*
+ * The first, by rank, of those that wait on other CPUs' queues; NULL if one waits here,
+ * or none.  In a VM that has many waiting, some of them are looked at.
+ */
+static struct kvm_vcpu *left_behind(struct kvm *kvm, enum kvm_dy_set *from)
+{
+	static const u8 ranks[] = { KVM_DY_KERNEL, KVM_DY_USER, KVM_DY_CALLED, KVM_DY_SPINNER };
+	struct kvm_vcpu *target, *first, *found = NULL;
+	unsigned int i, after, looks = MAX_LOOKS;
+	enum kvm_dy_set set;
+	int cpu;
+
+	for (i = 0; i < ARRAY_SIZE(ranks); i++) {
+		set = ranks[i];
+		if (!reason_enabled(set_reasons[set]))
+			continue;
+
+		after = READ_ONCE(kvm->dy.last[set]);
+		for (first = NULL; looks; looks--, after = target->vcpu_idx) {
+			target = next(kvm, set, after);
+			if (!target || target == first)
+				break;
+			if (!first)
+				first = target;
+
+			cpu = READ_ONCE(target->halt_polling) ? -1 : waits_on(target);
+			if (cpu == raw_smp_processor_id())
+				return NULL;
+			if (cpu < 0) {
+				forget(target, set);
+			} else if (!found) {
+				found = target;
+				*from = set;
+			}
+		}
+	}
+
+	return found;
+}
+
+/**
+ * kvm_directed_yield_sleep - schedule() for a vCPU that sleeps in a halt
+ * @me: the running task's vCPU
+ *
+ * The task is in the state in which it wants to sleep, and whoever wakes it ends that
+ * state; nothing in here does, so a wake-up is not lost: yield_to() ends with the
+ * schedule() that would have been called otherwise, and looks at the state then.
+ *
+ * Context: process context, preemptible; schedules, and nothing in it sleeps before.
+ */
+void kvm_directed_yield_sleep(struct kvm_vcpu *me)
+{
+	struct kvm_vcpu *target = NULL;
+	enum kvm_dy_outcome outcome;
+	enum kvm_dy_set set;
+
+	if (READ_ONCE(directed_yield_halt) && !me->dy.rivals)
+		target = left_behind(me->kvm, &set);
+	if (!target) {
+		schedule();
+		return;
+	}
+
+	WRITE_ONCE(me->kvm->dy.last[set], target->vcpu_idx);
+	outcome = kvm_vcpu_yield_to(target) > 0 ? KVM_DY_TARGET_RAN : KVM_DY_DECLINED;
+	if (outcome == KVM_DY_DECLINED)
+		schedule();
+
+	++me->dy_stat.halts;
+	count(me, target, set_reasons[set], outcome);
 }

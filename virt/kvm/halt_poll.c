@@ -297,6 +297,14 @@ bool kvm_halt_wake(struct kvm_vcpu *vcpu)
 	return false;
 }
 
+/* With the task's state set; a wake-up ends both. */
+#ifndef kvm_arch_vcpu_sleep
+static void kvm_arch_vcpu_sleep(struct kvm_vcpu *vcpu)
+{
+	schedule();
+}
+#endif
+
 /* When a sleep was ended, and by whose word; zeroes if there was none. */
 struct halt_sleep {
 	u64 woken_ns;
@@ -324,7 +332,7 @@ static enum halt_event halt_sleep(struct kvm_vcpu *vcpu, struct halt_sleep *slee
 	set_current_state(TASK_INTERRUPTIBLE);
 	event = halt_look(vcpu);
 	if (event == EVENT_NONE) {
-		schedule();
+		kvm_arch_vcpu_sleep(vcpu);
 		event = signal_pending(current) ? EVENT_SIGNAL : EVENT_CALLED;
 		/* In this order: what stamps now has not ended the sleep. */
 		sleep->woken_ns = atomic64_read(stamp);

@@ -8,6 +8,8 @@
  *   kvm.directed_yield does not approve;
  * - never to one that runs, sleeps or polls in a halt;
  * - each of many in its turn, be they hundreds;
+ * - before it sleeps, to one that waits on another CPU, unless one waits on its own, or a
+ *   stranger of its control group would get its share;
  * - rarely, when that is of no use, as far as kvm.directed_yield_backoff has it;
  * - and that nothing breaks when vCPUs are added, change their thread and their CPU,
  *   and go, while others yield to them; with "--yields N", before all other arguments,
@@ -20,6 +22,7 @@
  */
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <asm/kvm_para.h>
 #include <linux/kvm_para.h>
@@ -29,8 +32,10 @@
 
 #define RANK_PARAM	"directed_yield"
 #define BACKOFF_PARAM	"directed_yield_backoff"
+#define HALT_PARAM	"directed_yield_halt"
 
 #define IPI_VECTOR	0x30
+#define TIMER_VECTOR	0x40
 #define MAX_VCPUS	200
 #define ROUNDS		20
 
@@ -230,6 +235,29 @@ static void guest_turns(uint64_t id)
 	GUEST_DONE();
 }
 
+static void guest_timer_handler(struct ex_regs *regs)
+{
+	WRITE_ONCE(answered, answered + 1);
+	guest_end_irq(regs);
+}
+
+/* Sleeps for a while, again and again. */
+static void guest_napper(uint64_t id)
+{
+	uint64_t i;
+
+	x2apic_enable();
+	guest_timer_init(TIMER_VECTOR);
+	for (i = 1; i <= rounds; i++) {
+		guest_timer_arm(rdtsc() + 4 * work_ticks);
+		while (READ_ONCE(answered) != i)
+			guest_halt();
+	}
+	WRITE_ONCE(stop, 1);
+
+	GUEST_DONE();
+}
+
 /* Spins on, and nothing but that changes. */
 static void guest_stuck(uint64_t id)
 {
@@ -284,13 +312,14 @@ static const char * const stat_names[] = {
 	"directed_yield_target_ran",
 	"directed_yield_declined",
 	"directed_yield_backed_off",
+	"directed_yield_halts",
 	"directed_yield_attempted",
 	"directed_yield_successful",
 };
 
 struct counts {
 	uint64_t ipi_target, interrupt, lock_holder, queue_head, other;
-	uint64_t no_candidate, ran, declined, backed_off;
+	uint64_t no_candidate, ran, declined, backed_off, halts;
 	uint64_t attempted, successful;
 };
 
@@ -314,6 +343,7 @@ static void assert_consistent(const struct counts *c)
 {
 	ASSERT_COUNT(c->ipi_target + c->interrupt + c->lock_holder + c->queue_head +
 		     c->other, ==, c->ran + c->declined);
+	ASSERT_COUNT(c->halts, <=, c->ran + c->declined);
 	ASSERT_COUNT(c->successful, <=, c->attempted);
 	ASSERT_COUNT(c->successful, <=, c->ran);
 }
@@ -616,6 +646,76 @@ TEST(never_to_one_that_halts)
 	run_apart(1000 * MS, guest_spin_then_send, guest_sleeper);
 }
 
+/* Another process, which wants the nth CPU; end_stranger() ends it. */
+static pid_t start_stranger(int cpu)
+{
+	pid_t pid = fork();
+
+	TEST_ASSERT(pid >= 0, "fork() failed");
+	if (pid)
+		return pid;
+	kvm_pin_this_task_to_pcpu(host_cpu(cpu));
+	for (;;)
+		;
+}
+
+static void end_stranger(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* Two that share a CPU, so that one of them always waits, and one that naps */
+static struct counts run_nap(const char *halt, unsigned int ranks, int cpu, bool stranger)
+{
+	struct counts c;
+	struct rig rig;
+	pid_t pid = 0;
+
+	kvm_param_write(HALT_PARAM, halt);
+	set_ranks(ranks);
+	rig_create(&rig, ROUNDS);
+	vm_install_exception_handler(rig.vm, TIMER_VECTOR, guest_timer_handler);
+	vcpu_set_tsc_deadline(rig_add(&rig, guest_napper, 0));
+	rig_add(&rig, guest_holder, cpu);
+	rig_add(&rig, guest_holder, cpu);
+	if (stranger)
+		pid = start_stranger(0);
+	rig_run(&rig);
+	if (stranger)
+		end_stranger(pid);
+	c = rig_finish(&rig);
+	printf("# halt %s, ranks %u, CPU %d, stranger %d: gave way at %lu halts, %lu ran\n",
+	       halt, ranks, cpu, stranger, c.halts, c.ran);
+	return c;
+}
+
+TEST(before_a_sleep)
+{
+	struct counts c;
+
+	if (host_cpu(0) == host_cpu(1))
+		SKIP(return, "takes 2 CPUs");
+
+	c = run_nap("Y", ALL, 1, false);
+	ASSERT_COUNT(c.halts, >=, ROUNDS / 2);
+	ASSERT_COUNT(c.ran, >=, ROUNDS / 2);
+	ASSERT_COUNT(c.lock_holder, >=, ROUNDS / 2);
+
+	c = run_nap("N", ALL, 1, false);
+	ASSERT_COUNT(c.halts, ==, 0);
+	c = run_nap("Y", 0, 1, false);
+	ASSERT_COUNT(c.halts, ==, 0);
+
+	/* The scheduler runs those of its own CPU by itself. */
+	c = run_nap("Y", ALL, 0, false);
+	ASSERT_COUNT(c.halts, <=, ROUNDS / 4);
+
+	/* The first time nobody knows yet. */
+	c = run_nap("Y", ALL, 1, true);
+	ASSERT_COUNT(c.halts, <=, ROUNDS / 4);
+}
+
 static bool trace_start(void)
 {
 	if (!trace_create())
@@ -845,6 +945,10 @@ TEST(parameters)
 {
 	check_param(RANK_PARAM, ALL);
 	check_param(BACKOFF_PARAM, 128);
+
+	kvm_param_write(HALT_PARAM, "N");
+	TEST_ASSERT_EQ(__kvm_param_write(HALT_PARAM, "x"), EINVAL);
+	kvm_param_write(HALT_PARAM, "Y");
 }
 
 int main(int argc, char *argv[])
@@ -853,6 +957,7 @@ int main(int argc, char *argv[])
 
 	TEST_REQUIRE(kvm_param_keep(RANK_PARAM));
 	TEST_REQUIRE(kvm_param_keep(BACKOFF_PARAM));
+	TEST_REQUIRE(kvm_param_keep(HALT_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 
 	if (argc > 2 && !strcmp(argv[1], "--yields")) {
