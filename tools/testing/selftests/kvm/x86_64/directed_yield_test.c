@@ -21,6 +21,7 @@
  * are any, with VMX; other guests spin without.  Hypercalls are tested everywhere.
  */
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -654,6 +655,8 @@ static pid_t start_stranger(int cpu)
 	TEST_ASSERT(pid >= 0, "fork() failed");
 	if (pid)
 		return pid;
+	/* A test that fails does not leave it behind. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	kvm_pin_this_task_to_pcpu(host_cpu(cpu));
 	for (;;)
 		;
