@@ -53,10 +53,13 @@ static inline void guest_kick_handler(struct ex_regs *regs)
 
 static inline void guest_wait(void)
 {
-	if (request.halts)
-		guest_halt();
-	else
+	if (!request.halts) {
 		guest_spin_once();
+		return;
+	}
+
+	WRITE_ONCE(guest_steps, guest_steps + 1);
+	guest_halt();
 }
 
 /* Waits for nothing to happen, halted if that is how this guest waits. */
@@ -80,7 +83,7 @@ static inline void guest_wait_fired(struct timer *t, uint64_t times)
 	while (READ_ONCE(t->deadline) && READ_ONCE(t->fired) < nr)
 		guest_wait();
 	/* More than that only if it goes on and on. */
-	GUEST_ASSERT(t->fired == nr || (t->fired > nr && t->deadline));
+	GUEST_ASSERT(t->fired == nr || (t->fired > nr && t->mode == PERIODIC));
 }
 
 /* An armed timer fires once, or on and on; leaves it cleared. */
