@@ -79,6 +79,7 @@ static void guest_holder(uint64_t id)
 	uint64_t until;
 
 	x2apic_enable();
+	__atomic_fetch_add(&started, 1, __ATOMIC_RELAXED);
 	asm volatile("sti");
 	while (!READ_ONCE(stop)) {
 		for (until = rdtsc() + work_ticks; rdtsc() < until && !READ_ONCE(stop);)
@@ -176,6 +177,8 @@ static void guest_yielder(uint64_t id)
 
 	x2apic_enable();
 	asm volatile("sti");
+	while (!READ_ONCE(started))
+		;
 	for (i = 1; i <= rounds; i++) {
 		for (until = rdtsc() + 4 * work_ticks; rdtsc() < until;)
 			;
@@ -242,17 +245,18 @@ static void guest_timer_handler(struct ex_regs *regs)
 	guest_end_irq(regs);
 }
 
-/* Sleeps for a while, again and again. */
+/* Sleeps for a while, again and again, and so many times when all others are there. */
 static void guest_napper(uint64_t id)
 {
-	uint64_t i;
+	uint64_t i, left = rounds;
 
 	x2apic_enable();
 	guest_timer_init(TIMER_VECTOR);
-	for (i = 1; i <= rounds; i++) {
-		guest_timer_arm(rdtsc() + 4 * work_ticks);
+	for (i = 1; left; i++) {
+		guest_timer_arm(rdtsc() + 32 * work_ticks);
 		while (READ_ONCE(answered) != i)
 			guest_halt();
+		left -= READ_ONCE(started) >= nr_vcpus;
 	}
 	WRITE_ONCE(stop, 1);
 
@@ -682,6 +686,7 @@ static struct counts run_nap(const char *halt, unsigned int ranks, int cpu, bool
 	vcpu_set_tsc_deadline(rig_add(&rig, guest_napper, 0));
 	rig_add(&rig, guest_holder, cpu);
 	rig_add(&rig, guest_holder, cpu);
+	write_guest_global(rig.vm, nr_vcpus, (uint64_t)2);
 	if (stranger)
 		pid = start_stranger(0);
 	rig_run(&rig);
