@@ -76,8 +76,8 @@ tap = @mkdir -p build/check && $(2) | tee build/check/$(1).tap
 
 check:
 	@rm -rf build/check
-	-@$(MAKE) -k check-build check-unit check-model check-series check-lab check-quick
-	-@$(MAKE) -k -j2 -Oline check-vmx check-svm check-scaling check-guest
+	-@$(MAKE) -k check-build check-unit check-model check-series check-lab
+	-@$(MAKE) -k -j2 -Oline check-vmx check-svm check-quick check-scaling check-guest
 	@tools/check/summary
 
 check-build: deps
