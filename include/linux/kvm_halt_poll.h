@@ -4,6 +4,7 @@
 
 #include <linux/atomic.h>
 #include <linux/kvm_halt_governor.h>
+#include <linux/smp.h>
 
 struct dentry;
 struct kvm_vcpu;
@@ -44,6 +45,7 @@ enum kvm_halt_wakeup {
 struct kvm_halt_stat {
 	u64 end[KVM_HALT_POLL_NR_ENDS];
 	u64 wake[KVM_HALT_NR_WAKES];
+	u64 wake_home;
 	u64 wake_ns;
 	u64 wake_hist[KVM_HALT_WAKE_HIST_COUNT];
 };
@@ -82,9 +84,12 @@ struct kvm_halt_stat {
  * @open: it has begun, and not ended
  * @polled: it really polled, be it for one iteration
  * @slept: it was scheduled out
+ * @crowded: when it last went to sleep, another task wanted its CPU
+ * @home: has it woken by the CPU that it sleeps on
+ * @home_busy: @home is under way
  *
- * All belongs to the vCPU's task, except for @wake_stamp, which the wakers of a
- * sleeping vCPU write.
+ * All belongs to the vCPU's task, except for @wake_stamp, @home and @home_busy, which
+ * the wakers of a sleeping vCPU write; and they read @crowded.
  */
 struct kvm_halt {
 	atomic64_t wake_stamp;
@@ -103,9 +108,14 @@ struct kvm_halt {
 	bool open;
 	bool polled;
 	bool slept;
+	bool crowded;
+	call_single_data_t home;
+	unsigned long home_busy;
 };
 
 bool kvm_halt_wake(struct kvm_vcpu *vcpu);
+bool kvm_halt_wake_home(struct kvm_vcpu *vcpu);
+void kvm_halt_wake_flush(struct kvm_vcpu *vcpu);
 void kvm_vcpu_halt_wait(struct kvm_vcpu *vcpu);
 void kvm_vcpu_halt_end(struct kvm_vcpu *vcpu);
 void kvm_halt_poll_create_debugfs(struct kvm_vcpu *vcpu, struct dentry *dir);

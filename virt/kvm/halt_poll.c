@@ -68,6 +68,8 @@
  * wake-up, and the vCPU compares that with the time when it runs.  This is a
  * measurement: in a race it may lose a time, or find one from before the sleep,
  * which is not counted.  No wake-up depends on it.
+ *
+ * On which CPU the wake-up is done is halt_wake.c's choice.
  */
 
 #include <linux/debugfs.h>
@@ -284,7 +286,7 @@ bool kvm_halt_wake(struct kvm_vcpu *vcpu)
 	    !atomic64_read(&halt->wake_stamp))
 		atomic64_cmpxchg_relaxed(&halt->wake_stamp, 0, ktime_get_ns());
 
-	if (rcuwait_wake_up(wait))
+	if (kvm_halt_wake_home(vcpu) || rcuwait_wake_up(wait))
 		return true;
 
 	/*
@@ -332,6 +334,7 @@ static enum halt_event halt_sleep(struct kvm_vcpu *vcpu, struct halt_sleep *slee
 	set_current_state(TASK_INTERRUPTIBLE);
 	event = halt_look(vcpu);
 	if (event == EVENT_NONE) {
+		WRITE_ONCE(vcpu->halt.crowded, !single_task_running());
 		kvm_arch_vcpu_sleep(vcpu);
 		event = signal_pending(current) ? EVENT_SIGNAL : EVENT_CALLED;
 		/* In this order: what stamps now has not ended the sleep. */

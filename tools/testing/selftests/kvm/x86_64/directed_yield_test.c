@@ -10,6 +10,7 @@
  * - each of many in its turn, be they hundreds;
  * - before it sleeps, to one that waits on another CPU, unless one waits on its own, or a
  *   stranger of its control group would get its share;
+ * - and that one which sleeps is woken where it does, if others want that CPU;
  * - rarely, when that is of no use, as far as kvm.directed_yield_backoff has it;
  * - and that nothing breaks when vCPUs are added, change their thread and their CPU,
  *   and go, while others yield to them; with "--yields N", before all other arguments,
@@ -34,6 +35,7 @@
 #define RANK_PARAM	"directed_yield"
 #define BACKOFF_PARAM	"directed_yield_backoff"
 #define HALT_PARAM	"directed_yield_halt"
+#define HOME_PARAM	"halt_wake_home"
 
 #define IPI_VECTOR	0x30
 #define TIMER_VECTOR	0x40
@@ -131,6 +133,26 @@ static void guest_sender(uint64_t id)
 			first_right++;
 	}
 	WRITE_ONCE(stop, 1);
+
+	GUEST_DONE();
+}
+
+/* Sends to vCPU 1, each time when that has gone to sleep. */
+static void guest_waker(uint64_t id)
+{
+	uint64_t i, until;
+
+	x2apic_enable();
+	while (!READ_ONCE(halting))
+		;
+	for (i = 1; i <= rounds; i++) {
+		for (until = rdtsc() + 32 * work_ticks; rdtsc() < until;)
+			;
+		WRITE_ONCE(sent, i);
+		guest_send_ipi(1, IPI_VECTOR);
+		while (READ_ONCE(answered) != i)
+			;
+	}
 
 	GUEST_DONE();
 }
@@ -724,6 +746,50 @@ TEST(before_a_sleep)
 	ASSERT_COUNT(c.halts, <=, ROUNDS / 4);
 }
 
+/* How often one that sleeps was woken by its own CPU, which a stranger wants, or none */
+static uint64_t run_waker(const char *home, bool stranger)
+{
+	struct vcpu_stats stats;
+	struct kvm_vcpu *vcpu;
+	struct rig rig;
+	pid_t pid = 0;
+	uint64_t nr;
+
+	kvm_param_write(HOME_PARAM, home);
+	rig_create(&rig, ROUNDS);
+	rig_add(&rig, guest_waker, 1);
+	vcpu = rig_add(&rig, guest_answerer, 0);
+	if (stranger)
+		pid = start_stranger(0);
+	rig_run(&rig);
+	if (stranger)
+		end_stranger(pid);
+
+	vcpu_stats_open(&stats, vcpu);
+	nr = vcpu_stat(&stats, "halt_wake_home");
+	vcpu_stats_close(&stats);
+	rig_finish(&rig);
+	printf("# home %s, stranger %d: woken by its own CPU %lu times of %d\n", home, stranger,
+	       nr, ROUNDS);
+	return nr;
+}
+
+TEST(woken_at_home)
+{
+	uint64_t nr;
+
+	if (host_cpu(0) == host_cpu(1))
+		SKIP(return, "takes 2 CPUs");
+
+	nr = run_waker("Y", true);
+	ASSERT_COUNT(nr, >=, ROUNDS / 2);
+	nr = run_waker("N", true);
+	ASSERT_COUNT(nr, ==, 0);
+	/* A task of the kernel's may be waiting, too. */
+	nr = run_waker("Y", false);
+	ASSERT_COUNT(nr, <, ROUNDS / 2);
+}
+
 static bool trace_start(void)
 {
 	if (!trace_create())
@@ -957,6 +1023,7 @@ TEST(parameters)
 	kvm_param_write(HALT_PARAM, "N");
 	TEST_ASSERT_EQ(__kvm_param_write(HALT_PARAM, "x"), EINVAL);
 	kvm_param_write(HALT_PARAM, "Y");
+	TEST_ASSERT_EQ(__kvm_param_write(HOME_PARAM, "x"), EINVAL);
 }
 
 int main(int argc, char *argv[])
@@ -966,6 +1033,7 @@ int main(int argc, char *argv[])
 	TEST_REQUIRE(kvm_param_keep(RANK_PARAM));
 	TEST_REQUIRE(kvm_param_keep(BACKOFF_PARAM));
 	TEST_REQUIRE(kvm_param_keep(HALT_PARAM));
+	TEST_REQUIRE(kvm_param_keep(HOME_PARAM));
 	TEST_REQUIRE(kvm_has_cap(KVM_CAP_HALT_POLL));
 
 	if (argc > 2 && !strcmp(argv[1], "--yields")) {

@@ -275,6 +275,7 @@ static const struct param {
 	{ "halt_poll_governor", { "static", "grow" } },
 	{ "halt_poll_steal_pct", { "0", "10", "100" } },
 	{ "halt_wake_latency", { "N", "Y" } },
+	{ "halt_wake_home", { "N", "Y" } },
 };
 
 static bool param_known[ARRAY_SIZE(params)];
