@@ -112,7 +112,8 @@ bool kvm_halt_wake_home(struct kvm_vcpu *vcpu)
 		sent = send_home(vcpu, cpu);
 	preempt_enable();
 
-	vcpu->halt_stat.wake_home += sent;
+	if (sent)
+		++vcpu->halt_stat.wake_home;
 	return sent;
 }
 
