@@ -143,6 +143,7 @@ static void guest_waker(uint64_t id)
 	uint64_t i, until;
 
 	x2apic_enable();
+	asm volatile("sti");
 	while (!READ_ONCE(halting))
 		;
 	for (i = 1; i <= rounds; i++) {
