@@ -107,6 +107,7 @@ static void guest_wait_for_lock(uint64_t id)
 static void guest_answerer(uint64_t id)
 {
 	x2apic_enable();
+	__atomic_fetch_add(&started, 1, __ATOMIC_RELAXED);
 	WRITE_ONCE(halting, 1);
 	while (READ_ONCE(answered) < rounds)
 		guest_halt();
@@ -114,13 +115,15 @@ static void guest_answerer(uint64_t id)
 	GUEST_DONE();
 }
 
-/* Sends to vCPU 1 and waits for the answer. */
+/* Sends to vCPU 1, whose APIC is on when all have started, and waits for the answer. */
 static void guest_sender(uint64_t id)
 {
 	uint64_t i, until;
 
 	x2apic_enable();
 	asm volatile("sti");
+	while (READ_ONCE(started) < nr_vcpus)
+		;
 	for (i = 1; i <= rounds; i++) {
 		for (until = rdtsc() + work_ticks; rdtsc() < until;)
 			;
@@ -525,6 +528,7 @@ static void run_ipi_target(bool woken)
 		rig_add(&rig, woken ? guest_answerer : guest_holder, 0);
 		rig_add(&rig, guest_holder, 0);
 		rig_add(&rig, guest_holder, 0);
+		write_guest_global(rig.vm, nr_vcpus, (uint64_t)3);
 		rig_run(&rig);
 		right = rig_first_right(&rig);
 		c = rig_finish(&rig);
