@@ -53,13 +53,12 @@ static inline void guest_kick_handler(struct ex_regs *regs)
 
 static inline void guest_wait(void)
 {
-	if (!request.halts) {
+	if (request.halts) {
+		guest_note_step();
+		guest_halt();
+	} else {
 		guest_spin_once();
-		return;
 	}
-
-	WRITE_ONCE(guest_steps, guest_steps + 1);
-	guest_halt();
 }
 
 /* Waits for nothing to happen, halted if that is how this guest waits. */

@@ -63,6 +63,11 @@ static struct timer timers[MAX_VCPUS];
 /* How often a guest looked up from what it waits for. */
 static uint64_t guest_steps;
 
+static inline void guest_note_step(void)
+{
+	WRITE_ONCE(guest_steps, guest_steps + 1);
+}
+
 /* So many interrupts with no step between them are a storm. */
 #define STORM	100
 
@@ -216,7 +221,7 @@ static __maybe_unused void guest_timer_handler(struct ex_regs *regs)
 /* Interrupts may come in these, and in guest_halt(). */
 static inline void guest_spin_once(void)
 {
-	WRITE_ONCE(guest_steps, guest_steps + 1);
+	guest_note_step();
 	asm volatile("sti\n\t"
 		     "nop\n\t"
 		     "nop\n\t"
@@ -227,7 +232,7 @@ static inline void guest_spin_until(uint64_t tsc)
 {
 	asm volatile("sti" ::: "memory");
 	while (rdtsc() < tsc)
-		WRITE_ONCE(guest_steps, guest_steps + 1);
+		guest_note_step();
 	asm volatile("cli" ::: "memory");
 }
 
