@@ -42,10 +42,7 @@
  * callback, from the time on for which it was programmed, on a CPU other than the
  * thread's: on the same one it does what it does here while the thread pauses.
  *
- * Memory is x86's.  Stores are seen by others in order, but late: a load may overtake
- * them.  One such store a CPU is enough, as no code here has a load overtake two.  Where
- * a full barrier, a lock or only stores follow, being late is no more than being
- * executed late.
+ * Memory is x86's.
  *
  * All runs are finite, since operations, wake-ups and the clock are.  So a deadline
  * is delivered in the end, if none is left when nothing can go on.
@@ -99,12 +96,13 @@
 #define HOST_ARMED	2	/* 0: the hrtimer is not programmed, or its callback runs */
 #define LAST_USELESS	3	/* 0: never */
 #define WAITING		4	/* the thread is to be woken: rcuwait, halt_polling, vcpu->mode */
-byte mem[5];
 
 #define VCPU		0
 #define HRTIMER		1
-byte late_var[2];		/* 0: none */
-byte late_val[2];
+
+#define VARS		5
+#define CPUS		2
+#include "x86_stores.pml"
 
 byte now = 1;
 bool event;			/* the waker's */
@@ -118,41 +116,6 @@ byte expires;
 byte wanted;			/* the deadline that the guest waits for, 0: none */
 bool moving;			/* the thread is in the midst of an operation */
 byte last;			/* useless firing */
-
-#define FULL_BARRIER(cpu)	(!late_var[cpu])
-#define LOAD(cpu, v)		(late_var[cpu] == v -> late_val[cpu] : mem[v])
-
-/* A store that loads may overtake */
-inline store(cpu, v, x)
-{
-	atomic {
-		FULL_BARRIER(cpu) ->
-		late_var[cpu] = v;
-		late_val[cpu] = x
-	}
-}
-
-/* One that none does: a full barrier, a lock, or only stores follow */
-inline store_mb(cpu, v, x)
-{
-	atomic { FULL_BARRIER(cpu) -> mem[v] = x }
-}
-
-active proctype memory()
-{
-	byte cpu;
-
-end:	do
-	:: d_step {
-		late_var[VCPU] || late_var[HRTIMER] ->
-		cpu = (late_var[VCPU] -> VCPU : HRTIMER);
-		mem[late_var[cpu]] = late_val[cpu];
-		late_var[cpu] = 0;
-		late_val[cpu] = 0;
-		cpu = 0
-	   }
-	od
-}
 
 active proctype clock()
 {
