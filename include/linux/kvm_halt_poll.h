@@ -114,6 +114,7 @@ struct kvm_halt {
 };
 
 bool kvm_halt_wake(struct kvm_vcpu *vcpu);
+bool kvm_halt_wake_here(struct kvm_vcpu *vcpu);
 bool kvm_halt_wake_home(struct kvm_vcpu *vcpu);
 void kvm_halt_wake_flush(struct kvm_vcpu *vcpu);
 void kvm_vcpu_halt_wait(struct kvm_vcpu *vcpu);

@@ -240,7 +240,7 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 	unsigned int i;
 
 	WRITE_ONCE(vcpu->halt_polling, true);
-	/* (A), pairs with (B) of kvm_halt_wake(): see above. */
+	/* (A), pairs with (B) of kvm_halt_wake_here(): see above. */
 	smp_mb();
 
 	for (i = 0; ; i++) {
@@ -268,6 +268,28 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
 }
 
 /**
+ * kvm_halt_wake_here - wake a vCPU that waits, from this CPU
+ * @vcpu: the vCPU, for which there is something to do
+ *
+ * Context: any but NMI, and any locks, those of the timekeeper excepted.
+ * Return: true when the vCPU slept; false when it ran, or polled.
+ */
+bool kvm_halt_wake_here(struct kvm_vcpu *vcpu)
+{
+	if (rcuwait_wake_up(kvm_arch_vcpu_get_wait(vcpu)))
+		return true;
+
+	/*
+	 * (B) is the full barrier with which rcuwait_wake_up() begins.  It
+	 * orders the caller's event before this read and pairs with (A).
+	 */
+	if (READ_ONCE(vcpu->halt_polling))
+		WRITE_ONCE(vcpu->halt_polling, false);
+
+	return false;
+}
+
+/**
  * kvm_halt_wake - wake a vCPU that waits, in whichever way it does
  * @vcpu: the vCPU, for which there is something to do
  *
@@ -279,24 +301,13 @@ static enum halt_event halt_poll(struct kvm_vcpu *vcpu)
  */
 bool kvm_halt_wake(struct kvm_vcpu *vcpu)
 {
-	struct rcuwait *wait = kvm_arch_vcpu_get_wait(vcpu);
 	struct kvm_halt *halt = &vcpu->halt;
 
-	if (rcuwait_active(wait) && READ_ONCE(halt_wake_latency) &&
+	if (rcuwait_active(kvm_arch_vcpu_get_wait(vcpu)) && READ_ONCE(halt_wake_latency) &&
 	    !atomic64_read(&halt->wake_stamp))
 		atomic64_cmpxchg_relaxed(&halt->wake_stamp, 0, ktime_get_ns());
 
-	if (kvm_halt_wake_home(vcpu) || rcuwait_wake_up(wait))
-		return true;
-
-	/*
-	 * (B) is the full barrier with which rcuwait_wake_up() begins.  It
-	 * orders the caller's event before this read and pairs with (A).
-	 */
-	if (READ_ONCE(vcpu->halt_polling))
-		WRITE_ONCE(vcpu->halt_polling, false);
-
-	return false;
+	return kvm_halt_wake_home(vcpu) || kvm_halt_wake_here(vcpu);
 }
 
 /* With the task's state set; a wake-up ends both. */
@@ -329,7 +340,7 @@ static enum halt_event halt_sleep(struct kvm_vcpu *vcpu, struct halt_sleep *slee
 
 	/*
 	 * A full barrier between being known as a sleeper and the look; pairs
-	 * with (B) of kvm_halt_wake().
+	 * with (B) of kvm_halt_wake_here().
 	 */
 	set_current_state(TASK_INTERRUPTIBLE);
 	event = halt_look(vcpu);

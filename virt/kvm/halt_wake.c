@@ -21,14 +21,12 @@
  * ------------------
  *	waker				vCPU
  *	something to do			known as a sleeper
- *	full barrier (D)		look, sleep
- *	known as a sleeper?		not known as a sleeper
- *	IPI: wake it up			full barrier, by each way to the guest or a poll
- *					look
+ *	full barrier (D)		full barrier
+ *	IPI: a sleeper?  Wake it up	look, sleep
  *
- * The waker finds a sleeper, and then either the vCPU is still one when the IPI comes,
- * or it has stopped being one after (D), so that its next look finds what there is to do.
- * It is not that IPI's business to make it look.
+ * Either the IPI finds a sleeper, or the vCPU becomes one later, and its look finds what
+ * there is to do.  What the waker itself finds may be old.  A vCPU that polls is told by
+ * the IPI as it would be by the waker.
  *
  * There is one IPI at a time for a vCPU.  Who finds it under way wakes the vCPU directly,
  * as it may have been sent, and done its work, too early for the newcomer.
@@ -50,7 +48,7 @@ static void wake_home(void *arg)
 {
 	struct kvm_vcpu *vcpu = arg;
 
-	rcuwait_wake_up(kvm_arch_vcpu_get_wait(vcpu));
+	kvm_halt_wake_here(vcpu);
 	/* The last access; pairs with kvm_halt_wake_flush() */
 	clear_bit_unlock(HOME_BUSY, &vcpu->halt.home_busy);
 }
@@ -74,6 +72,8 @@ static bool send_home(struct kvm_vcpu *vcpu, int cpu)
 {
 	struct kvm_halt *halt = &vcpu->halt;
 
+	/* (D), see above */
+	smp_mb__before_atomic();
 	if (test_and_set_bit_lock(HOME_BUSY, &halt->home_busy))
 		return false;
 
@@ -104,8 +104,6 @@ bool kvm_halt_wake_home(struct kvm_vcpu *vcpu)
 	    !READ_ONCE(halt_wake_home))
 		return false;
 
-	/* (D), see above */
-	smp_mb();
 	preempt_disable();
 	cpu = sleeps_on(vcpu);
 	if (cpu >= 0 && cpu != smp_processor_id())
