@@ -31,9 +31,7 @@
  *	FLUSH		waiting for it before the vCPU is freed
  */
 
-#ifndef WAKERS
 #define WAKERS		2
-#endif
 
 /* CPUs.  What the IPI stores is seen at once: it is followed by a lock, or by nothing. */
 #define VCPU		0
@@ -59,11 +57,15 @@ byte done;		/* so much */
 
 #define ANYTHING	(LOAD(VCPU, TO_DO(0)) || LOAD(VCPU, TO_DO(1)))
 
-/* try_to_wake_up(), a full barrier */
-inline wake_up_task()
+/* Within an atomic step: below the task's lock */
+inline wake_sleeper()
 {
-	running = true;
-	on_rq = true
+	if
+	:: mem[SLEEPER] ->
+		running = true;
+		on_rq = true
+	:: else
+	fi
 }
 
 /* rcuwait_wake_up(), which begins with a full barrier */
@@ -71,10 +73,7 @@ inline wake_directly(cpu)
 {
 	atomic {
 		FULL_BARRIER(cpu) ->
-		if
-		:: mem[SLEEPER] -> wake_up_task()
-		:: else
-		fi
+		wake_sleeper()
 	}
 }
 
@@ -82,11 +81,10 @@ inline sleep()
 {
 #ifdef BREAK_SLEEP_MB
 	store(VCPU, SLEEPER, true);
-	running = false;
 #else
 	store_mb(VCPU, SLEEPER, true);
-	running = false;
 #endif
+	running = false;
 	if
 #ifndef BREAK_LOOK
 	:: ANYTHING
@@ -184,12 +182,7 @@ end:	do
 	:: sent ->
 		sent = false;
 		assert(!freed);
-		d_step {
-			if
-			:: mem[SLEEPER] -> wake_up_task()
-			:: else
-			fi
-		}
+		d_step { wake_sleeper() }
 		assert(!freed);
 		busy = false
 	od
