@@ -92,11 +92,14 @@ static void guest_holder(uint64_t id)
 	GUEST_DONE();
 }
 
+/* For so many rounds from now on: the other one may have begun long before. */
 static void guest_wait_for_lock(uint64_t id)
 {
+	uint64_t last = READ_ONCE(released) + rounds;
+
 	x2apic_enable();
 	asm volatile("sti");
-	while (READ_ONCE(released) < rounds)
+	while (READ_ONCE(released) < last)
 		asm volatile("pause");
 	WRITE_ONCE(stop, 1);
 
